@@ -1,0 +1,54 @@
+"""Running a stateful layer only when a predicate holds.
+
+A `cond` around a layer that updates variables leaks tracers on JAX.  Here
+both branches *return* the state and it is assigned once, outside.
+"""
+
+from keras import ops
+
+from tfdeep.backend.stateless import (
+    read_variables,
+    stateless_call,
+    write_variables,
+)
+
+
+def conditional_call(predicate, layer, inputs, otherwise, **kwargs):
+    """Return `layer(inputs)` where `predicate` holds, else `otherwise()`.
+
+    When the predicate is false nothing of the layer is computed, forward or
+    backward, and its state (batch statistics, seeds) stays as it is.
+
+    Args:
+        predicate: boolean scalar tensor.
+        layer: a built layer with one output tensor.
+        inputs: what the layer is called with.
+        otherwise: function of no arguments; its result has the shape of the
+            layer's output and gives it its dtype.
+        **kwargs: further arguments of the layer's call.
+
+    Returns:
+        `(outputs, loss)`: `loss` is the sum of the losses added during the
+        call, 0 where it did not run, or `None` if the layer adds none.
+    """
+    trainable, state = read_variables(layer)
+    adds_loss = []
+
+    def run():
+        outputs, new_state, losses = stateless_call(
+            layer, trainable, state, inputs, **kwargs
+        )
+        adds_loss.extend(losses)
+        return (
+            ops.cast(outputs, otherwise_dtype),
+            new_state,
+            ops.cast(sum(losses), "float32"),
+        )
+
+    def skip():
+        return otherwise(), state, ops.cast(0.0, "float32")
+
+    otherwise_dtype = layer.compute_dtype
+    outputs, new_state, loss = ops.cond(predicate, run, skip)
+    write_variables(layer, new_state)
+    return outputs, loss if adds_loss else None

@@ -1,0 +1,42 @@
+"""A layer as a pure function of its weights, its state and its inputs.
+
+`keras.Layer.stateless_call` runs `call` alone; going through `__call__`
+keeps what Keras does around it: mixed precision, masks, activity losses.
+"""
+
+import keras
+
+
+def read_variables(layer):
+    """Return the values of a layer's (trainable, other) variables."""
+    return (
+        [v.value for v in layer.trainable_variables],
+        [v.value for v in layer.non_trainable_variables],
+    )
+
+
+def write_variables(layer, state) -> None:
+    """Assign new values to the non-trainable variables of a layer."""
+    for variable, value in zip(
+        layer.non_trainable_variables, state, strict=True
+    ):
+        variable.assign(value)
+
+
+def stateless_call(layer, trainable, state, inputs, **kwargs):
+    """Call a built layer on given variable values, without side effects.
+
+    Returns:
+        `(outputs, new_state, losses)`: the new values of the non-trainable
+        variables and the losses that were added during the call.
+    """
+    mapping = [
+        *zip(layer.trainable_variables, trainable, strict=True),
+        *zip(layer.non_trainable_variables, state, strict=True),
+    ]
+    with keras.StatelessScope(mapping, collect_losses=True) as scope:
+        outputs = layer(inputs, **kwargs)
+    new_state = [
+        scope.get_current_value(v) for v in layer.non_trainable_variables
+    ]
+    return outputs, new_state, scope.losses

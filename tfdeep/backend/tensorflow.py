@@ -1,0 +1,47 @@
+"""The primitives of `tfdeep.backend` on TensorFlow."""
+
+import tensorflow as tf
+
+
+def custom_vjp(forward, backward, primals, constants):
+    count = len(primals)
+    sizes = []
+
+    @tf.custom_gradient
+    def call(*tensors):
+        primals, constants = list(tensors[:count]), list(tensors[count:])
+        outputs, extras = forward(primals, constants)
+        sizes.append(len(outputs))
+
+        def gradient(*cotangents):
+            grads = backward(
+                primals, constants, outputs, list(cotangents[: len(outputs)])
+            )
+            return [*grads, *[None] * len(constants)]
+
+        return [*outputs, *extras], gradient
+
+    results = call(*primals, *constants)
+    return results[: sizes[-1]], results[sizes[-1] :]
+
+
+def vjp(function, primals, cotangent):
+    with tf.GradientTape() as tape:
+        tape.watch(primals)
+        outputs = function(*primals)
+    return tape.gradient(
+        outputs,
+        primals,
+        output_gradients=cotangent,
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+
+
+def after(tensors, event):
+    with tf.control_dependencies([event]):
+        return [tf.identity(tensor) for tensor in tensors]
+
+
+def has_accelerator() -> bool:
+    devices = tf.config.list_logical_devices()
+    return any(device.device_type in ("GPU", "TPU") for device in devices)

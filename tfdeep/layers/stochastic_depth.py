@@ -1,0 +1,190 @@
+"""Stochastic depth: residual branches that are skipped, not masked."""
+
+import inspect
+
+import keras
+from keras import ops
+
+from tfdeep import backend
+from tfdeep.checks import check_probability
+
+
+def linear_survival(num_blocks: int, last: float = 0.5) -> list[float]:
+    """Survival probabilities that decay linearly with depth.
+
+    p_l = 1 - l / L (1 - p_L) for l = 1..L: the first block is almost always
+    kept, the last with probability `last` (Huang et al. 2016, eq. 4).
+
+    Args:
+        num_blocks: integer, L, the number of residual blocks.
+        last: float in [0, 1], p_L.
+
+    Returns:
+        A list of `num_blocks` floats.
+
+    Raises:
+        ValueError: if `num_blocks` is negative or `last` outside [0, 1].
+
+    Example:
+        >>> import tfdeep
+        >>> tfdeep.layers.linear_survival(4, last=0.5)
+        [0.875, 0.75, 0.625, 0.5]
+    """
+    check_probability("last", last)
+    if num_blocks < 0:
+        raise ValueError(
+            f"`num_blocks` came as {num_blocks}. It must be 0 or more. "
+            "Pass the number of residual blocks of the net."
+        )
+    return [
+        1.0 - block / num_blocks * (1.0 - last)
+        for block in range(1, num_blocks + 1)
+    ]
+
+
+@keras.saving.register_keras_serializable(package="tfdeep")
+class StochasticDepth(keras.layers.Wrapper):
+    """Skips a residual branch at random while training.
+
+    Put it around the *branch* of a residual block, not around the block:
+
+        y = shortcut(x) + StochasticDepth(branch, survival_probability=p)(x)
+
+    In training one draw b ~ Bernoulli(p) decides for the whole mini-batch.
+    When b is 0 the branch is not computed at all, forward or backward, and
+    nothing inside it moves (batch statistics, dropout seeds), so that a net
+    trains in the time of its expected depth. At inference the branch always
+    runs and is scaled by its survival probability:
+
+        training:   b f(x)
+        inference:  p f(x)
+
+    `survival_probability=1` is the plain branch.
+
+    XLA on a CPU runs convolutions inside a conditional by a slow path, so
+    that there the time is *not* saved; on TensorFlow without `jit_compile`
+    it is.
+
+    Reference:
+        Huang, Sun, Liu, Sedra, Weinberger, "Deep Networks with Stochastic
+        Depth", 2016, eqs. 2 and 5. No deviation. (Libraries that divide by
+        p in training, or that draw per sample, do what
+        `tfdeep.layers.DropPath` does.)
+
+    Args:
+        layer: the branch, a Keras layer or model with one input and one
+            output tensor. It may hold any stateful layer.
+        survival_probability: float in [0, 1], the probability of *keeping*
+            the branch. `linear_survival` gives the paper's values.
+        seed: optional integer, the start of the layer's random stream. Give
+            each block its own, or the blocks drop together.
+        **kwargs: `name` and further arguments of a Keras layer.
+
+    Call arguments:
+        inputs: the branch's input tensor, the batch on its first axis.
+        mask: optional mask, handed to the branch if it takes one.
+        training: boolean, whether to drop.
+
+    Input shape:
+        That of the branch.
+
+    Output shape:
+        That of the branch.
+
+    Raises:
+        ValueError: if `survival_probability` is outside [0, 1] or the branch
+            has several outputs.
+
+    Example:
+        >>> import keras, numpy as np, tfdeep
+        >>> branch = keras.layers.Dense(4, kernel_initializer="ones")
+        >>> layer = tfdeep.StochasticDepth(branch, 0.5, seed=0)
+        >>> float(layer(np.ones((2, 3)), training=False)[0, 0])
+        1.5
+        >>> float(layer(np.ones((2, 3)), training=True)[0, 0]) in (0.0, 3.0)
+        True
+    """
+
+    def __init__(
+        self,
+        layer,
+        survival_probability: float,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        check_probability("survival_probability", survival_probability)
+        # Autocasting is left to the branch: its weights are read here, and
+        # must be read as they are.
+        if isinstance(layer, keras.layers.Layer):
+            kwargs.setdefault("dtype", layer.dtype_policy)
+        super().__init__(layer, autocast=False, **kwargs)
+        self.survival_probability = float(survival_probability)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        shape = self.layer.compute_output_shape(input_shape)
+        if not all(isinstance(size, int) or size is None for size in shape):
+            raise ValueError(
+                f"The branch {self.layer.name!r} returns several tensors "
+                f"(shapes {shape}). StochasticDepth takes a branch with one "
+                "output. Wrap each branch on its own."
+            )
+
+    def call(self, inputs, mask=None, training=None):
+        arguments = {"training": training}
+        if mask is not None and self._branch_takes("mask"):
+            arguments["mask"] = mask
+        if self.survival_probability == 1.0:
+            return self.layer(inputs, **arguments)
+        if not training:
+            outputs = self.layer(inputs, **arguments)
+            return outputs * ops.cast(self.survival_probability, outputs.dtype)
+        if self.survival_probability == 0.0:
+            return self._zeros(inputs)
+
+        kept = (
+            keras.random.uniform((), dtype="float32", seed=self.seed_generator)
+            < self.survival_probability
+        )
+        outputs, loss = backend.conditional_call(
+            kept,
+            self.layer,
+            inputs,
+            otherwise=lambda: self._zeros(inputs),
+            **arguments,
+        )
+        if loss is not None:
+            self.add_loss(loss)
+        return outputs
+
+    def _branch_takes(self, argument: str) -> bool:
+        return argument in inspect.signature(self.layer.call).parameters
+
+    def _zeros(self, inputs):
+        shape = tuple(self.layer.compute_output_shape(inputs.shape))[1:]
+        if None in shape:
+            # The branch run on an empty batch costs nothing and tells the
+            # sizes that are unknown while the graph is built.
+            trainable, state = backend.read_variables(self.layer)
+            empty, _, _ = backend.stateless_call(
+                self.layer, trainable, state, inputs[:0], training=False
+            )
+            shape = tuple(ops.shape(empty))[1:]
+        batch = ops.shape(inputs)[0]
+        return ops.zeros((batch, *shape), dtype=self.layer.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+    def compute_mask(self, inputs, mask=None):
+        return self.layer.compute_mask(inputs, mask)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "survival_probability": self.survival_probability,
+            "seed": self.seed,
+        }

@@ -1,0 +1,154 @@
+"""The settings that every convolutional block here shares, and its parts.
+
+The papers' nets are made of the same units: convolutions without bias, batch
+normalization, ReLU. A block says *which* units it has; how a unit is
+initialised, normalised and decayed is said once, here.
+"""
+
+import math
+
+import keras
+import numpy as np
+
+from tfdeep.checks import check_choice
+from tfdeep.layers.grouped_conv import GroupedConv2D
+
+# Batch normalization as in the papers' code; Keras' defaults differ.
+BATCH_NORM_MOMENTUM = 0.9
+BATCH_NORM_EPSILON = 1e-5
+MAX_NORM_GROUPS = 32
+
+
+def seed_stream(seed: int | None):
+    """Yield an endless stream of distinct seeds, or of `None`s.
+
+    Example:
+        >>> from tfdeep.layers.units import seed_stream
+        >>> next(seed_stream(None)) is None
+        True
+        >>> a, b = seed_stream(0), seed_stream(0)
+        >>> [next(a), next(a)] == [next(b), next(b)]
+        True
+    """
+    sequence = np.random.SeedSequence(seed)
+    while True:
+        (child,) = sequence.spawn(1)
+        value = int(child.generate_state(1)[0] >> 1)
+        yield None if seed is None else value
+
+
+def l2_decay(weight_decay: float):
+    """The L2 penalty whose gradient is `weight_decay * w`, or `None`."""
+    return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+
+class ConvUnits(keras.layers.Layer):
+    """A layer built from convolution, normalization and ReLU units.
+
+    Args:
+        norm: `"batch"` or `"group"` (up to 32 groups).
+        data_format: `"channels_last"`, `"channels_first"` or `None` for the
+            Keras setting.
+        weight_decay: float, the L2 coefficient in the gradient of every
+            trainable weight (coupled, as in the papers' code).
+        fan_mode: `"fan_out"` or `"fan_in"`, of He initialisation.
+        use_bias: boolean, whether convolutions have a bias.
+        seed: optional integer for the initial weights and random decisions.
+        **kwargs: `name`, `dtype`.
+    """
+
+    def __init__(
+        self,
+        norm: str = "batch",
+        data_format: str | None = None,
+        weight_decay: float = 0.0,
+        fan_mode: str = "fan_out",
+        use_bias: bool = False,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_choice("norm", norm, ("batch", "group"))
+        check_choice("fan_mode", fan_mode, ("fan_in", "fan_out"))
+        data_format = data_format or keras.config.image_data_format()
+        check_choice(
+            "data_format", data_format, ("channels_last", "channels_first")
+        )
+        if weight_decay < 0:
+            raise ValueError(
+                f"`weight_decay` came as {weight_decay}. It must be 0 or "
+                "more. Pass 0.0 for none."
+            )
+        self.norm = norm
+        self.data_format = data_format
+        self.weight_decay = weight_decay
+        self.fan_mode = fan_mode
+        self.use_bias = use_bias
+        self.seed = seed
+        self._seeds = seed_stream(seed)
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of the channels: -1 or 1."""
+        return 1 if self.data_format == "channels_first" else -1
+
+    def sequence(self, layers, name: str):
+        """Return the layers one after the other, as one layer."""
+        return keras.Sequential(layers, name=name)
+
+    def conv_unit(self, filters: int, kernel_size: int, strides=1, groups=1):
+        """Return a convolution with "same" padding and He initialisation."""
+        convolution = keras.layers.Conv2D if groups == 1 else GroupedConv2D
+        return convolution(
+            filters,
+            kernel_size,
+            strides=strides,
+            groups=groups,
+            padding="same",
+            use_bias=self.use_bias,
+            data_format=self.data_format,
+            kernel_initializer=keras.initializers.VarianceScaling(
+                2.0, self.fan_mode, "untruncated_normal", next(self._seeds)
+            ),
+            kernel_regularizer=l2_decay(self.weight_decay),
+            bias_regularizer=l2_decay(self.weight_decay),
+            dtype=self.dtype_policy,
+        )
+
+    def norm_unit(self, channels: int):
+        """Return the normalization of a tensor with `channels` channels."""
+        shared = {
+            "axis": self.channel_axis,
+            "epsilon": BATCH_NORM_EPSILON,
+            "gamma_regularizer": l2_decay(self.weight_decay),
+            "beta_regularizer": l2_decay(self.weight_decay),
+            "dtype": self.dtype_policy,
+        }
+        if self.norm == "batch":
+            return keras.layers.BatchNormalization(
+                momentum=BATCH_NORM_MOMENTUM, **shared
+            )
+        groups = math.gcd(channels, MAX_NORM_GROUPS)
+        return keras.layers.GroupNormalization(groups, **shared)
+
+    def relu_unit(self):
+        """Return a ReLU."""
+        return keras.layers.ReLU(dtype=self.dtype_policy)
+
+    def dropout_units(self, rate: float) -> list:
+        """Return a dropout in a list, or an empty list for `rate=0`."""
+        if rate == 0:
+            return []
+        seed = next(self._seeds)
+        return [keras.layers.Dropout(rate, seed=seed, dtype=self.dtype_policy)]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "norm": self.norm,
+            "data_format": self.data_format,
+            "weight_decay": self.weight_decay,
+            "fan_mode": self.fan_mode,
+            "use_bias": self.use_bias,
+            "seed": self.seed,
+        }
