@@ -13,8 +13,8 @@ from tfdeep.backend.stateless import (
 )
 
 
-def conditional_call(predicate, layer, inputs, otherwise, **kwargs):
-    """Return `layer(inputs)` where `predicate` holds, else `otherwise()`.
+def conditional_call(predicate, layer, inputs, then, otherwise, **kwargs):
+    """Return `then(layer(inputs))` if `predicate` holds, else `otherwise()`.
 
     When the predicate is false nothing of the layer is computed, forward or
     backward, and its state (batch statistics, seeds) stays as it is.
@@ -23,8 +23,9 @@ def conditional_call(predicate, layer, inputs, otherwise, **kwargs):
         predicate: boolean scalar tensor.
         layer: a built layer with one output tensor.
         inputs: what the layer is called with.
-        otherwise: function of no arguments; its result has the shape of the
-            layer's output and gives it its dtype.
+        then: function of the layer's output, computed with it.
+        otherwise: function of no arguments; its result has the shape and
+            dtype of that of `then`.
         **kwargs: further arguments of the layer's call.
 
     Returns:
@@ -39,16 +40,11 @@ def conditional_call(predicate, layer, inputs, otherwise, **kwargs):
             layer, trainable, state, inputs, **kwargs
         )
         adds_loss.extend(losses)
-        return (
-            ops.cast(outputs, otherwise_dtype),
-            new_state,
-            ops.cast(sum(losses), "float32"),
-        )
+        return then(outputs), new_state, ops.cast(sum(losses), "float32")
 
     def skip():
         return otherwise(), state, ops.cast(0.0, "float32")
 
-    otherwise_dtype = layer.compute_dtype
     outputs, new_state, loss = ops.cond(predicate, run, skip)
     write_variables(layer, new_state)
     return outputs, loss if adds_loss else None

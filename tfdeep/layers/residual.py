@@ -139,11 +139,15 @@ class ResidualBlock(ConvUnits):
         x = inputs
         if self.preactivation is not None:
             x = self.preactivation(x, training=training)
-        y = self.branch(x, training=training)
-        if self.shortcut_option != "none":
-            if self.shortcut is not None:
-                x = self.shortcut(x, training=training)
-            y = x + y
+        shortcut = x
+        if self.shortcut is not None:
+            shortcut = self.shortcut(x, training=training)
+        if self.shortcut_option == "none":
+            y = self.branch(x, training=training)
+        elif self.survival_probability < 1:
+            y = self.branch(x, shortcut, training=training)
+        else:
+            y = shortcut + self.branch(x, training=training)
         return y if self.preactivated else ops.relu(y)
 
     def compute_output_shape(self, input_shape):

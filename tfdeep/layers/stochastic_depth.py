@@ -82,6 +82,9 @@ class StochasticDepth(keras.layers.Wrapper):
 
     Call arguments:
         inputs: the branch's input tensor, the batch on its first axis.
+        shortcut: optional tensor of the branch's output shape, to which the
+            output is added: `layer(x, shortcut)` is `shortcut + layer(x)`
+            without adding zeros when the branch is dropped.
         mask: optional mask, handed to the branch if it takes one.
         training: boolean, whether to drop.
 
@@ -133,28 +136,35 @@ class StochasticDepth(keras.layers.Wrapper):
                 "output. Wrap each branch on its own."
             )
 
-    def call(self, inputs, mask=None, training=None):
+    def call(self, inputs, shortcut=None, mask=None, training=None):
         arguments = {"training": training}
         if mask is not None and self._branch_takes("mask"):
             arguments["mask"] = mask
-        if self.survival_probability == 1.0:
-            return self.layer(inputs, **arguments)
-        if not training:
-            outputs = self.layer(inputs, **arguments)
-            return outputs * ops.cast(self.survival_probability, outputs.dtype)
-        if self.survival_probability == 0.0:
-            return self._zeros(inputs)
+        if training and self.survival_probability < 1.0:
+            return self._call_sometimes(inputs, shortcut, arguments)
+        outputs = self.layer(inputs, **arguments)
+        if self.survival_probability < 1.0:
+            outputs *= ops.cast(self.survival_probability, outputs.dtype)
+        return outputs if shortcut is None else shortcut + outputs
 
+    def _call_sometimes(self, inputs, shortcut, arguments):
+        def then(outputs):
+            outputs = ops.cast(outputs, self.compute_dtype)
+            return outputs if shortcut is None else shortcut + outputs
+
+        def otherwise():
+            return self._zeros(inputs) if shortcut is None else shortcut
+
+        if shortcut is not None:
+            shortcut = ops.cast(shortcut, self.compute_dtype)
+        if self.survival_probability == 0.0:
+            return otherwise()
         kept = (
             keras.random.uniform((), dtype="float32", seed=self.seed_generator)
             < self.survival_probability
         )
         outputs, loss = backend.conditional_call(
-            kept,
-            self.layer,
-            inputs,
-            otherwise=lambda: self._zeros(inputs),
-            **arguments,
+            kept, self.layer, inputs, then, otherwise, **arguments
         )
         if loss is not None:
             self.add_loss(loss)
@@ -174,7 +184,7 @@ class StochasticDepth(keras.layers.Wrapper):
             )
             shape = tuple(ops.shape(empty))[1:]
         batch = ops.shape(inputs)[0]
-        return ops.zeros((batch, *shape), dtype=self.layer.compute_dtype)
+        return ops.zeros((batch, *shape), dtype=self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return self.layer.compute_output_shape(input_shape)

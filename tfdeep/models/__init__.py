@@ -1,9 +1,17 @@
 """Reference networks of the papers, as Functional Keras models."""
 
 from tfdeep.models.architecture import Architecture
+from tfdeep.models.complexity import multiply_adds
 from tfdeep.models.densenet import DenseNet
 from tfdeep.models.resnet import ResNet
 from tfdeep.models.resnext import ResNeXt
 from tfdeep.models.wide_resnet import WideResNet
 
-__all__ = ["Architecture", "DenseNet", "ResNeXt", "ResNet", "WideResNet"]
+__all__ = [
+    "Architecture",
+    "DenseNet",
+    "ResNeXt",
+    "ResNet",
+    "WideResNet",
+    "multiply_adds",
+]

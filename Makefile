@@ -1,0 +1,96 @@
+# Two commands: `make demo` and `make test`.  Both need nothing but Python 3.11
+# and make; they set up their environments first, once.
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# The first Python 3.11 that answers; `make PYTHON=... test` names another.
+ifeq ($(origin PYTHON), undefined)
+PYTHON := $(shell for name in python3.11 python3 python; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	2>/dev/null && { echo "$$name"; break; }; done)
+endif
+
+# An environment is ready when it holds the stamp that names this interpreter,
+# this folder and these dependencies.  The stamp is written last: what an
+# interrupted set-up leaves behind has none and is built anew.
+KEY := $(shell { $(or $(PYTHON),false) -c \
+	'import sys; print(sys.version, sys.base_prefix)' 2>/dev/null; \
+	pwd; cat pyproject.toml; } | cksum | cut -d ' ' -f 1)
+, := ,
+TF := .venv/bin/python
+JAX := .venv-jax/bin/python
+TF_READY := .venv/ready-$(KEY)
+JAX_READY := .venv-jax/ready-$(KEY)
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+ON_TF := KERAS_BACKEND=tensorflow $(TF)
+ON_JAX := KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(JAX)
+
+.PHONY: help demo test lint doctest docs test-tensorflow test-jax bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
+
+demo: $(TF_READY) ## The tour: a deep plain net fails, a residual one trains
+	@$(ON_TF) -m tfdeep run tour
+
+test: lint doctest docs test-tensorflow test-jax ## Everything that CI runs
+	@echo "== Everything passed."
+
+lint: $(TF_READY) ## Style and types
+	@echo "== Lint and types"
+	@$(TF) -m ruff check .
+	@$(TF) -m ruff format --check .
+	@$(TF) -m mypy
+
+doctest: $(TF_READY) ## The examples in the docstrings
+	@echo "== Examples in the docstrings"
+	@$(ON_TF) -m pytest -q --doctest-modules tfdeep
+
+docs: $(TF_READY) ## The documentation, into docs/_build
+	@echo "== Documentation"
+	@$(ON_TF) -m sphinx -q -W --keep-going -n -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+test-tensorflow: $(TF_READY) ## The whole suite on TensorFlow
+	@echo "== The suite on TensorFlow"
+	@$(ON_TF) -m pytest -q -n 2
+
+test-jax: $(JAX_READY) ## The contract on the newest JAX and NumPy
+	@echo "== The contract on JAX, without TensorFlow"
+	@$(ON_JAX) -m pytest -q -n 2 tests/contract tests/layers tests/backend
+
+bench: $(TF_READY) ## The measurements in benchmarks/
+	@for script in benchmarks/[a-z]*.py; do \
+		echo "== $$script"; $(ON_TF) "$$script" || exit 1; done
+
+clean: ## Remove the environments and everything that was built
+	rm -rf .venv .venv-jax docs/_build build dist *.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call environment,FOLDER,EXTRAS,WHAT TO EXPECT)
+define environment
+	@$(or $(PYTHON),false) -c 'import sys, venv, ensurepip; \
+	sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	echo "No Python 3.11 with its venv module answers to \
+	$(or $(PYTHON),python3.11 or python3)."; \
+	echo "The environment needs exactly 3.11: TensorFlow Privacy ends there."; \
+	echo "Install it (Debian: apt-get install python3.11 python3.11-venv) or"; \
+	echo "name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; \
+	exit 1; } >&2
+	@echo "== Setting up $(1): $(3), once"
+	@rm -rf $(1)
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --editable '.[$(2)]'
+	@$(1)/bin/python -m pip check
+	@touch $@
+endef
+
+$(TF_READY):
+	$(call environment,.venv,tensorflow$(,)jax$(,)datasets$(,)plot$(,)privacy$(,)dev,about 3 minutes and 3.3 GB)
+
+$(JAX_READY):
+	$(call environment,.venv-jax,jax$(,)test,about 20 seconds and 0.7 GB)

@@ -1,0 +1,92 @@
+"""Settings of the documentation; `make docs` builds it."""
+
+import contextlib
+import os
+import re
+
+
+@contextlib.contextmanager
+def nothing_on_stderr():
+    """TensorFlow reports on its devices there, whatever its log level."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+with nothing_on_stderr():
+    import tfdeep
+
+project = "tfdeep"
+author = "The tfdeep authors"
+copyright = "The tfdeep authors"
+version = release = tfdeep.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"tfdeep {release}"
+# Docstrings mark code with single backquotes.
+default_role = "code"
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+# Keras' own docstrings are Markdown and belong to Keras' reference.
+autodoc_inherit_docstrings = False
+autodoc_default_options = {
+    "members": True,
+    "imported-members": True,
+    "show-inheritance": True,
+}
+napoleon_numpy_docstring = False
+napoleon_custom_sections = [
+    ("Call arguments", "params_style"),
+    "Input shape",
+    "Output shape",
+    "Reference",
+]
+
+# Names whose documentation lies elsewhere.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(keras|numpy|tensorflow|jax)\..*"),
+    # A base that the residual and dense blocks share, and no user needs.
+    (r"py:class", r"tfdeep\.layers\.units\.ConvUnits"),
+    (r"py:.*", r"(collections\.abc|dataclasses|pathlib|typing)\..*"),
+]
+
+SECTION = re.compile(r"[A-Z][a-z ]+:$")
+
+
+def mark_formulas(app, what, name, obj, options, lines):
+    """Turn the indented formulas before the first section into code."""
+    marked = []
+    for index, line in enumerate(lines):
+        before = lines[index - 1] if index else ""
+        if SECTION.match(line) and index + 1 < len(lines):
+            if lines[index + 1].startswith(" "):
+                marked.extend(lines[index:])
+                break
+        indented = line.startswith("    ")
+        if indented and not before.strip() and not _goes_on(marked):
+            marked.extend(["::", ""])
+        marked.append(line)
+    lines[:] = marked
+
+
+def _goes_on(marked):
+    """Whether the last line that is not empty belongs to a formula."""
+    filled = [line for line in marked if line.strip()]
+    return bool(filled) and filled[-1].startswith("    ")
+
+
+def setup(app):
+    """Run before napoleon, which has priority 500."""
+    app.connect("autodoc-process-docstring", mark_formulas, priority=400)

@@ -1,0 +1,318 @@
+"""Every export of tfdeep, with the smallest use of it.
+
+A key of `CASES` is the name of an export, or the name, a dash and a variant.
+`test_complete.py` fails when an export is missing here: a new layer or model
+is in the contract or it is not in the package.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+import tfdeep
+
+SEED = 3
+
+# Packages whose exports are Keras layers or models, under the contract.
+NAMESPACES = {"layers": tfdeep.layers, "models": tfdeep.models}
+# Packages that export none, and what they hold instead.
+OTHER_PACKAGES = {
+    "backend": "primitives used by the layers",
+    "data": "datasets",
+    "recipes": "training runs",
+    "visualization": "figures",
+}
+# Exports that are no layers or models, and what they are instead.
+OTHER_EXPORTS = {
+    "Architecture": "the arguments that all models share",
+    "ResidualBlock": "the abstract base of the residual blocks",
+    "linear_survival": "a function of numbers",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One use of an export.
+
+    Args:
+        make: makes a layer from keyword arguments of `keras.Layer`, or a
+            model from `input_shape`.
+        shape: the shape of one sample.
+        free_sizes: whether the spatial sizes may be `None`.
+        random: whether training draws random numbers.
+        masks: whether the layer hands a mask on.
+        stateless_batch: whether a sample's result in training depends on
+            that sample alone, so that replicas may share a batch.
+        neutral: makes a neutral setting and the plain Keras thing it equals.
+    """
+
+    make: Callable
+    shape: tuple = (6, 6, 4)
+    free_sizes: bool = True
+    random: bool = False
+    masks: bool = False
+    stateless_batch: bool = False
+    neutral: Callable | None = None
+
+
+def conv(filters, kernel_size=3, seed=SEED, **kwargs):
+    """A convolution as the blocks have it, but from Keras alone."""
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=keras.initializers.HeNormal(seed),
+        **kwargs,
+    )
+
+
+def norm():
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+
+
+def branch(dtype=None):
+    """A residual branch that keeps the shape (6, 6, 4)."""
+    return keras.Sequential(
+        [
+            conv(4, dtype=dtype),
+            layers.GroupNormalization(2, dtype=dtype),
+            layers.Dropout(0.2, seed=SEED, dtype=dtype),
+            conv(4, seed=SEED + 1, dtype=dtype),
+        ]
+    )
+
+
+def stochastic_depth(probability, **kwargs):
+    inner = branch(kwargs.get("dtype"))
+    return tfdeep.StochasticDepth(inner, probability, seed=SEED, **kwargs)
+
+
+def layer(kind, *args, **settings):
+    """A factory of one of our layers, open to further arguments."""
+    if issubclass(kind, tfdeep.layers.GroupedConv2D):
+        settings["kernel_initializer"] = keras.initializers.HeNormal(SEED)
+    elif kind is not tfdeep.layers.ZeroPadShortcut:
+        settings["seed"] = SEED
+    return lambda **kwargs: kind(*args, **{**settings, **kwargs})
+
+
+def model(function, *args, **settings):
+    """A factory of one of our models: logits of 3 classes, no decay."""
+    shared = {
+        "input_shape": (6, 6, 4),
+        "classes": 3,
+        "classifier_activation": None,
+        "weight_decay": 0.0,
+        "seed": SEED,
+    }
+    return lambda **kwargs: function(*args, **{**shared, **settings, **kwargs})
+
+
+def basic_branch():
+    return [conv(4), norm(), layers.ReLU(), conv(4), norm()]
+
+
+def preactivated_branch():
+    return [norm(), layers.ReLU(), conv(4), norm(), layers.ReLU(), conv(4)]
+
+
+def bottleneck_branch():
+    return [
+        *[conv(2, 1), norm(), layers.ReLU(), conv(2), norm(), layers.ReLU()],
+        *[conv(8, 1), norm()],
+    ]
+
+
+def preactivated_bottleneck_branch():
+    return [
+        *[norm(), layers.ReLU(), conv(2, 1), norm(), layers.ReLU(), conv(2)],
+        *[norm(), layers.ReLU(), conv(8, 1)],
+    ]
+
+
+def head(classes=3):
+    return [layers.GlobalAveragePooling2D(), layers.Dense(classes)]
+
+
+def plain_resnet():
+    """A plain net of depth 8, from Keras' own layers."""
+    stack = [keras.Input((6, 6, 4))]
+    for filters, strides in [(16, 1), *[(16, 1)] * 2]:
+        stack += [conv(filters, strides=strides), norm(), layers.ReLU()]
+    for filters in (32, 64):
+        for strides in (2, 1):
+            stack += [conv(filters, strides=strides), norm(), layers.ReLU()]
+    return keras.Sequential([*stack, *head()])
+
+
+def bottleneck_resnext():
+    """A ResNeXt of one group, from bottleneck blocks."""
+    blocks = [
+        tfdeep.layers.BottleneckBlock(filters, strides)
+        for filters, strides in [(64, 1), (128, 2), (256, 2)]
+    ]
+    stem = [keras.Input((6, 6, 4)), conv(64), norm(), layers.ReLU()]
+    return keras.Sequential([*stem, *blocks, *head()])
+
+
+def pair(ours: Callable, plain: Callable) -> Callable:
+    return lambda: (ours(), plain())
+
+
+L, M = tfdeep.layers, tfdeep.models
+
+CASES = {
+    "AggregatedBlock": Case(
+        layer(L.AggregatedBlock, 4, 2, 2, 32),
+        neutral=pair(
+            layer(L.AggregatedBlock, 4, 1, 1, 64), layer(L.BottleneckBlock, 4)
+        ),
+    ),
+    "BasicBlock": Case(
+        layer(L.BasicBlock, 8, 2),
+        neutral=pair(
+            layer(L.BasicBlock, 4, shortcut="none"),
+            lambda: keras.Sequential([*basic_branch(), layers.ReLU()]),
+        ),
+    ),
+    "BasicBlock-padded": Case(
+        layer(L.BasicBlock, 8, 2, "A-average", norm="group", use_bias=True),
+        stateless_batch=True,
+    ),
+    "BasicBlock-stochastic": Case(
+        layer(L.BasicBlock, 8, 2, survival_probability=0.5), random=True
+    ),
+    "BottleneckBlock": Case(
+        layer(L.BottleneckBlock, 2, norm="group"),
+        stateless_batch=True,
+        neutral=pair(
+            layer(L.BottleneckBlock, 2, shortcut="none"),
+            lambda: keras.Sequential([*bottleneck_branch(), layers.ReLU()]),
+        ),
+    ),
+    "DenseBlock": Case(
+        layer(L.DenseBlock, 2, 3, rate=0.2),
+        random=True,
+        neutral=pair(layer(L.DenseBlock, 0, 3), layers.Identity),
+    ),
+    "DenseBlock-recompute": Case(
+        layer(L.DenseBlock, 2, 3, rate=0.2, recompute=True),
+        random=True,
+        neutral=pair(
+            layer(L.DenseBlock, 3, 2, recompute=True),
+            layer(L.DenseBlock, 3, 2),
+        ),
+    ),
+    "DenseBlock-group": Case(
+        layer(L.DenseBlock, 2, 3, recompute=True, norm="group"),
+        stateless_batch=True,
+    ),
+    "DenseTransition": Case(
+        layer(L.DenseTransition, norm="group"),
+        stateless_batch=True,
+        neutral=pair(
+            layer(L.DenseTransition, 1.0),
+            lambda: keras.Sequential(
+                [norm(), layers.ReLU(), conv(4, 1), layers.AveragePooling2D()]
+            ),
+        ),
+    ),
+    "DropPath": Case(
+        layer(L.DropPath, 0.4),
+        random=True,
+        masks=True,
+        neutral=pair(layer(L.DropPath, 0.0), layers.Identity),
+    ),
+    "GroupedConv2D": Case(
+        layer(L.GroupedConv2D, 6, 3, 2),
+        stateless_batch=True,
+        neutral=pair(
+            layer(L.GroupedConv2D, 6, 3), lambda: layers.Conv2D(6, 3)
+        ),
+    ),
+    "PreActivationBlock": Case(
+        layer(L.PreActivationBlock, 8, 2, "A"),
+        neutral=pair(
+            layer(L.PreActivationBlock, 4, shortcut="none"),
+            lambda: keras.Sequential(preactivated_branch()),
+        ),
+    ),
+    "PreActivationBottleneckBlock": Case(
+        layer(L.PreActivationBottleneckBlock, 2, 2, norm="group"),
+        stateless_batch=True,
+        neutral=pair(
+            # A bottleneck without shortcut cannot be an identity: 8 channels.
+            layer(L.PreActivationBottleneckBlock, 2, shortcut="none"),
+            lambda: keras.Sequential(preactivated_bottleneck_branch()),
+        ),
+    ),
+    "StochasticDepth": Case(
+        lambda **kwargs: stochastic_depth(0.5, **kwargs),
+        random=True,
+        masks=True,
+        neutral=pair(lambda: stochastic_depth(1.0), branch),
+    ),
+    "WideBlock": Case(
+        layer(L.WideBlock, 8, 2, 0.3, shortcut="C"),
+        random=True,
+        neutral=pair(
+            layer(L.WideBlock, 4), layer(L.PreActivationBlock, 4)
+        ),
+    ),
+    "ZeroPadShortcut": Case(
+        layer(L.ZeroPadShortcut, 6, 2),
+        stateless_batch=True,
+        neutral=pair(layer(L.ZeroPadShortcut, 4), layers.Identity),
+    ),
+    "DenseNet": Case(
+        model(M.DenseNet, 10, 4, recompute=True, rate=0.2),
+        random=True,
+        neutral=pair(
+            model(M.DenseNet, 10, 4, recompute=True), model(M.DenseNet, 10, 4)
+        ),
+    ),
+    "ResNeXt": Case(
+        model(M.ResNeXt, 11, 2, 4, norm="group"),
+        stateless_batch=True,
+        neutral=pair(model(M.ResNeXt, 11, 1, 64), bottleneck_resnext),
+    ),
+    "ResNet": Case(
+        model(M.ResNet, 8, survival_probability=0.5),
+        random=True,
+        neutral=pair(model(M.ResNet, 8, shortcut="none"), plain_resnet),
+    ),
+    "WideResNet": Case(
+        model(M.WideResNet, 10, 1, rate=0.3),
+        random=True,
+        neutral=pair(
+            model(M.WideResNet, 10, 1),
+            model(M.ResNet, 8, preactivation=True, shortcut="B"),
+        ),
+    ),
+}
+
+
+def export_of(name: str) -> str:
+    """The export that a case is about."""
+    return name.partition("-")[0]
+
+
+def names(**wanted) -> list[str]:
+    """The cases whose settings are as wanted; all of them by default."""
+    return [
+        name
+        for name, case in CASES.items()
+        if all(getattr(case, key) == value for key, value in wanted.items())
+    ]
+
+
+def layer_names(**wanted) -> list[str]:
+    """The cases of layers whose settings are as wanted."""
+    return [
+        name
+        for name in names(**wanted)
+        if export_of(name) in tfdeep.layers.__all__
+    ]

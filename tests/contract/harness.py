@@ -1,0 +1,133 @@
+"""A small model around each case, data for it, and processes of their own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.contract.cases import CASES, SEED, layer_names
+
+ROOT = Path(__file__).resolve().parents[2]
+BACKEND = keras.backend.backend()
+HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
+
+needs_tensorflow = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="this engine is TensorFlow's"
+)
+needs_jax = pytest.mark.skipif(
+    BACKEND != "jax", reason="this engine is JAX's"
+)
+
+
+def build(name: str, **kwargs):
+    """The layer or model of a case."""
+    return CASES[name].make(**kwargs)
+
+
+def wrap(thing, shape) -> keras.Model:
+    """A regression model with a weight below and above the layer.
+
+    The weight below moves in training only if the gradient crosses the
+    layer. A model passes unchanged.
+    """
+    if isinstance(thing, keras.Model) and not isinstance(
+        thing, keras.Sequential
+    ):
+        return thing
+    inputs = keras.Input(shape)
+    x = layers.Dense(
+        shape[-1],
+        use_bias=False,
+        kernel_initializer=keras.initializers.GlorotUniform(SEED),
+        name="below",
+    )(inputs)
+    x = thing(x)
+    if len(x.shape) == 4:
+        x = layers.GlobalAveragePooling2D()(x)
+    above = keras.initializers.GlorotUniform(SEED + 1)
+    # Accuracy of a loss in half precision is not what is tested here.
+    x = layers.Dense(3, kernel_initializer=above, dtype="float32")(x)
+    return keras.Model(inputs, x)
+
+
+def model_of(name: str, free_sizes: bool = False, **kwargs) -> keras.Model:
+    """The model of a case; `free_sizes` leaves height and width unknown."""
+    shape = CASES[name].shape
+    if free_sizes:
+        shape = (None, None, shape[-1])
+    if name in layer_names():
+        return wrap(build(name, **kwargs), shape)
+    return build(name, input_shape=shape, **kwargs)
+
+
+def images(name: str, count: int = 2, seed: int = 0, sizes=None):
+    """Random inputs of a case, the same for equal arguments."""
+    shape = CASES[name].shape
+    shape = (count, *(sizes or shape[:-1]), shape[-1])
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def targets(count: int = 2):
+    """Regression targets for `count` samples."""
+    return np.random.default_rng(1).normal(size=(count, 3)).astype("float32")
+
+
+def train(model, x, epochs: int = 1, compiled: bool = True, **kwargs) -> list:
+    """Fit on batches of two in order; return the loss of each epoch."""
+    if compiled:
+        # A run is repeated exactly only if its compilation is the same.
+        kwargs.setdefault("jit_compile", BACKEND == "jax")
+        optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+        model.compile(optimizer, "mse", **kwargs)
+    y = targets(len(x))
+    history = model.fit(
+        x, y, batch_size=2, epochs=epochs, shuffle=False, verbose=0
+    )
+    return history.history["loss"]
+
+
+def disturb(model, seed: int = 0) -> None:
+    """Move every weight off its initial value, variances staying positive."""
+    random = np.random.default_rng(seed)
+    model.set_weights(
+        [w + random.uniform(0, 0.2, w.shape) for w in model.get_weights()]
+    )
+
+
+def values(model) -> list:
+    """The weights of a model, states of random streams left out."""
+    return [np.array(w) for w in model.get_weights()]
+
+
+def assert_all_close(actual, expected, tolerance: float) -> None:
+    """Compare two lists of arrays of the same length."""
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(one, other, tolerance, tolerance)
+
+
+def run_child(command: str, *arguments, **environment: str) -> str:
+    """Run a command of `child.py` in a fresh process on the same backend."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": BACKEND,
+        "PYTHONPATH": str(ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        **environment,
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.contract.child", command]
+        + [str(argument) for argument in arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode:
+        raise AssertionError(f"{command} failed:\n{result.stderr[-3000:]}")
+    return result.stdout

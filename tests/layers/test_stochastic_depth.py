@@ -1,0 +1,275 @@
+"""Values, expectation, shapes, precision and arguments of StochasticDepth."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tests.helpers import (
+    arrays,
+    gradients,
+    images,
+    only_tensorflow,
+    training_step,
+)
+from tfdeep.layers import StochasticDepth, linear_survival
+
+
+def dense_layer(survival, seed=0):
+    """A wrapped dense branch, and the branch."""
+    branch = keras.layers.Dense(3, activation="tanh")
+    layer = StochasticDepth(branch, survival, seed=seed)
+    layer.build((None, 4))
+    return layer, branch
+
+
+def convolution():
+    return keras.layers.Conv2D(5, 3, strides=2, padding="same")
+
+
+class TestLinearSurvival:
+    def test_is_equation_4(self):
+        last, blocks = 0.5, 54
+        expected = [
+            1 - index / blocks * (1 - last) for index in range(1, blocks + 1)
+        ]
+        assert linear_survival(54, 0.5) == expected
+        assert linear_survival(54) == expected
+
+    def test_keeps_40_of_54_blocks_on_average(self):
+        assert sum(linear_survival(54, 0.5)) == pytest.approx(40.25, abs=1e-9)
+
+    @pytest.mark.parametrize("blocks", [1, 3, 25, 200])
+    def test_keeps_three_quarters_less_one_quarter_block(self, blocks):
+        expected = (3 * blocks - 1) / 4
+        assert sum(linear_survival(blocks)) == pytest.approx(expected)
+
+    def test_neutral_and_empty(self):
+        assert linear_survival(4, last=1.0) == [1.0] * 4
+        assert linear_survival(2, last=0.0) == [0.5, 0.0]
+        assert linear_survival(0) == []
+
+    def test_bad_arguments(self):
+        with pytest.raises(ValueError, match="`last` came as 1.5.*0, 1"):
+            linear_survival(3, 1.5)
+        with pytest.raises(ValueError, match="`num_blocks` came as -1"):
+            linear_survival(-1)
+
+
+class TestNeutral:
+    @pytest.mark.parametrize("training", [False, True])
+    def test_survival_1_is_the_plain_branch(self, training):
+        layer, branch = dense_layer(1.0)
+        x = images(5, 4)
+        ours = gradients(layer, x, training=training)
+        plain = gradients(branch, x, training=training)
+        np.testing.assert_array_equal(ours[0], plain[0])
+        np.testing.assert_array_equal(ours[1], plain[1])
+        for a, b in zip(ours[2], plain[2], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize("training", [False, True])
+    def test_survival_0_is_zero(self, training):
+        layer, _ = dense_layer(0.0)
+        y, dx, weight_gradients = gradients(
+            layer, images(5, 4), training=training
+        )
+        assert y.shape == (5, 3)
+        for value in [y, dx, *weight_gradients]:
+            assert not np.any(value)
+
+
+class TestValues:
+    def test_training_is_b_f_and_the_mean_of_b_is_p(self):
+        layer, branch = dense_layer(0.7)
+        x = images(6, 4)
+        plain = np.asarray(branch(x))
+        step = training_step(layer, training=True)
+        kept = 0
+        for _ in range(400):
+            y, _, _ = step(x)
+            # One decision for all rows: b f(x) with b in {0, 1}.
+            b = int(np.any(y))
+            np.testing.assert_allclose(y, b * plain, rtol=1e-6)
+            kept += b
+        assert abs(kept - 280) < 4 * np.sqrt(400 * 0.7 * 0.3)
+
+    @pytest.mark.parametrize("survival", [0.0, 0.3, 0.9])
+    def test_inference_is_p_f_with_its_gradients(self, survival):
+        layer, branch = dense_layer(survival)
+        x = images(6, 4)
+        y, dx, weight_gradients = gradients(layer, x, training=False)
+        plain = gradients(branch, x, training=False)
+        for ours, theirs in zip(
+            [y, dx, *weight_gradients],
+            [*plain[:2], *plain[2]],
+            strict=True,
+        ):
+            np.testing.assert_allclose(
+                ours, survival * theirs, rtol=1e-5, atol=1e-6
+            )
+
+    def test_inference_is_the_mean_of_training(self):
+        """The weight-scaling rule is exact for a single branch."""
+        layer, _ = dense_layer(0.5, seed=4)
+        x = images(2, 4)
+        step = training_step(layer, training=True)
+        mean = np.mean([step(x)[0] for _ in range(400)], axis=0)
+        y = np.asarray(layer(x, training=False))
+        bound = 4 * np.sqrt(0.25 / 400) * np.abs(y / 0.5) + 1e-6
+        assert np.all(np.abs(mean - y) < bound)
+
+
+class TestShapes:
+    def test_a_branch_that_changes_shape(self):
+        layer = StochasticDepth(convolution(), 0.5, seed=0)
+        x = images(2, 7, 6, 3)
+        layer.build(x.shape)
+        assert layer.compute_output_shape(x.shape) == (2, 4, 3, 5)
+        step = training_step(layer, training=True)
+        outputs = [step(x)[0] for _ in range(12)]
+        assert {y.shape for y in outputs} == {(2, 4, 3, 5)}
+        assert {bool(np.any(y)) for y in outputs} == {False, True}
+
+    @pytest.mark.parametrize("survival", [0.0, 0.5])
+    def test_unknown_sizes_train_at_any_size(self, survival):
+        inputs = keras.Input((None, None, 3))
+        outputs = StochasticDepth(convolution(), survival, seed=0)(inputs)
+        assert outputs.shape == (None, None, None, 5)
+        model = keras.Model(inputs, outputs)
+        model.compile("sgd", "mse")
+        for size in (4, 7):
+            half = -(-size // 2)
+            targets = np.zeros((8, half, half, 5))
+            x = images(8, size, size, 3)
+            model.fit(x, targets, batch_size=2, verbose=0)
+            assert model.predict(x, verbose=0).shape == targets.shape
+
+    @only_tensorflow
+    @pytest.mark.parametrize("survival", [0.0, 0.5])
+    def test_sizes_unknown_to_the_graph(self, survival):
+        import tensorflow as tf
+
+        layer = StochasticDepth(convolution(), survival, seed=0)
+        layer.build((None, None, None, 3))
+        signature = [tf.TensorSpec([None, None, None, 3])]
+        step = tf.function(
+            lambda x: layer(x, training=True), input_signature=signature
+        )
+        for size in (4, 7):
+            half = -(-size // 2)
+            for _ in range(6):
+                y = step(images(2, size, size, 3))
+                assert tuple(y.shape) == (2, half, half, 5)
+
+    def test_an_integer_input(self):
+        branch = keras.layers.Embedding(10, 3)
+        layer = StochasticDepth(branch, 0.5, seed=0)
+        tokens = np.array([[1, 2]])
+        outputs = [np.asarray(layer(tokens, training=True)) for _ in range(12)]
+        assert {bool(np.any(y)) for y in outputs} == {False, True}
+
+
+class TestPrecision:
+    def kernel(self):
+        """A value that float16 would round to 1."""
+        return np.full((1, 1), 1 + 2.0**-12, "float32")
+
+    @pytest.mark.parametrize("nested", [False, True])
+    @pytest.mark.parametrize("training", [False, True])
+    def test_a_float32_branch_is_not_rounded(self, nested, training):
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            dense = keras.layers.Dense(1, use_bias=False, dtype="float32")
+            branch = keras.Sequential([dense], name="b") if nested else dense
+            inputs = keras.Input((1,), dtype="float32")
+            layer = StochasticDepth(branch, 0.5, seed=0)
+            model = keras.Model(inputs, layer(inputs))
+        finally:
+            keras.config.set_dtype_policy(policy)
+        dense.kernel.assign(self.kernel())
+        assert str(dense.kernel.dtype) == "float32"
+        x = np.ones((1, 1), "float32")
+        outputs = {
+            float(np.asarray(model(x, training=training))[0, 0])
+            for _ in range(12)
+        }
+        value = float(self.kernel()[0, 0])
+        if nested and training:
+            # The Sequential's own policy makes its output float16.
+            value = 1.0
+        assert outputs == ({0.0, value} if training else {0.5 * value})
+
+    @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+    def test_a_half_precision_branch_stays_so(self, dtype):
+        branch = keras.layers.Dense(3, dtype=dtype)
+        layer = StochasticDepth(branch, 0.5, seed=0)
+        x = images(2, 4)
+        half = dtype.removeprefix("mixed_")
+        for training in [False, *[True] * 8]:
+            y = layer(x, training=training)
+            assert keras.backend.standardize_dtype(y.dtype) == half
+        assert str(branch.kernel.dtype) == "float32"
+
+
+class MaskedMean(keras.layers.Layer):
+    """The mean over the steps that the mask keeps, at every step."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs, mask=None):
+        weights = ops.expand_dims(ops.cast(mask, "float32"), -1)
+        mean = ops.sum(inputs * weights, 1, keepdims=True)
+        return inputs * 0.0 + mean / ops.sum(weights, 1, keepdims=True)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@pytest.mark.parametrize("survival", [0.5, 1.0])
+def test_the_mask_reaches_the_branch_and_passes_on(survival):
+    layer = StochasticDepth(MaskedMean(), survival, seed=0)
+    x, mask = images(2, 3, 4), np.array([[1, 1, 0], [1, 0, 0]], bool)
+    expected = np.stack([x[0, :2].mean(0), x[1, 0]])[:, None].repeat(3, 1)
+    y = np.asarray(layer(x, mask=mask, training=False))
+    np.testing.assert_allclose(y, survival * expected, rtol=1e-5)
+    outputs = [np.asarray(layer(x, mask=mask, training=True)) for _ in range(9)]
+    for y in outputs:
+        b = np.any(y)
+        np.testing.assert_allclose(y, b * expected, rtol=1e-5)
+    np.testing.assert_array_equal(layer.compute_mask(x, mask), mask)
+
+
+class TestArguments:
+    @pytest.mark.parametrize("survival", [-0.1, 1.1, "0.5", True, None])
+    def test_a_probability_outside_0_and_1(self, survival):
+        with pytest.raises(ValueError, match="`survival_probability` came as"):
+            StochasticDepth(keras.layers.Dense(1), survival)
+
+    def test_a_branch_that_is_no_layer(self):
+        with pytest.raises(ValueError, match="layer"):
+            StochasticDepth(lambda x: x, 0.5)
+
+    def test_a_branch_with_two_outputs(self):
+        inputs = keras.Input((3,))
+        branch = keras.Model(inputs, [inputs + 1, inputs * 2], name="two")
+        with pytest.raises(ValueError, match="'two' returns several tensors"):
+            StochasticDepth(branch, 0.5).build((None, 3))
+
+    def test_config_round_trip_keeps_the_decisions(self):
+        layer, branch = dense_layer(0.5, seed=7)
+        copy = StochasticDepth.from_config(layer.get_config())
+        copy.build((None, 4))
+        for new, old in zip(
+            copy.trainable_variables, arrays(branch.weights), strict=True
+        ):
+            new.assign(old)
+        x = images(1, 4)
+        for _ in range(20):
+            np.testing.assert_array_equal(
+                np.asarray(layer(x, training=True)),
+                np.asarray(copy(x, training=True)),
+            )

@@ -1,0 +1,82 @@
+"""A recipe small enough for tests: two arms on made-up points."""
+
+import numpy as np
+
+from tfdeep.recipes import Claim, Recipe, Scale, Verdict
+
+
+def points():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 4)).astype("float32")
+    return x, (x[:, 0] > 0).astype("int32")
+
+
+def build(units):
+    import keras
+
+    layers = [keras.layers.Input((4,)), keras.layers.Dense(units)]
+    layers += [keras.layers.BatchNormalization(), keras.layers.Dropout(0.2)]
+    model = keras.Sequential([*layers, keras.layers.Dense(2, "softmax")])
+    model.compile(
+        keras.optimizers.SGD(0.1, momentum=0.9),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def arms(context):
+    return {"small": lambda: build(1), "large": lambda: build(8)}
+
+
+def run(context):
+    x, y = points()
+    for run in context.runs():
+        if context.settings.fail:
+            raise RuntimeError("the fake recipe fails")
+        epochs = context.settings.epochs
+        if run.arm == "large":
+            epochs *= context.settings.slow
+        run.fit(x, y, epochs=epochs, batch_size=32, validation_data=(x, y))
+        accuracy = run.evaluate(x, y)["accuracy"]
+        run.record(error=1 - accuracy, seconds=run.timing.cpu)
+
+
+def judge(results):
+    gain = results.difference("small", "large", "error")
+    return Verdict(gain.mean > -1.0, f"lower by {gain}")
+
+
+def judge_false(results):
+    return Verdict(False, f"{results.spread('large', 'error')} [not less than 0]")
+
+
+def scale(about="1 s", **settings):
+    return Scale(about, {"epochs": 3, "slow": 1, "fail": False, **settings}, seeds=2)
+
+
+SCALES = {
+    "quick": scale(),
+    "full": scale("for ever", slow=100_000),
+    "paper": scale(fail=True),
+}
+GAIN = Claim("gain", "The large net errs less.", "Table 1: 3 % against 5 %", judge)
+LOSS = Claim("loss", "The large net errs less than never.", "none", judge_false)
+
+
+def recipe(name, claims):
+    return Recipe(
+        name=name,
+        title="A large net against a small one",
+        paper="Nobody 2020",
+        claims=claims,
+        data="digits",
+        scales=SCALES,
+        arms=arms,
+        run=run,
+        curves=("val_accuracy", "loss"),
+    )
+
+
+RECIPE = recipe("fake", (GAIN,))
+FALSE = recipe("fake", (GAIN, LOSS))

@@ -1,0 +1,191 @@
+"""The runner: its result, its context and the errors it keeps."""
+
+import io
+import json
+import math
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tfdeep.recipes import Scale, Verdict
+from tfdeep.recipes.context import Context
+from tfdeep.recipes.runner import Runner
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import fake_recipe
+
+    return fake_recipe
+
+
+def run(recipe, out, **arguments):
+    """Run and return the status, `result.json` and what was printed."""
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    status = Runner(recipe, out, console=console, **arguments).run()
+    content = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    return status, content, text.getvalue()
+
+
+def test_result_holds_everything(fake, tmp_path):
+    status, result, text = run(fake.RECIPE, tmp_path, seed=5, command="the command")
+
+    assert status == result["status"] == "held"
+    assert result["seeds"] == [5, 6] and result["seed"] == 5
+    assert result["scale"] == "quick" and result["data"] == "digits"
+    assert result["command"] == "the command"
+    assert result["settings"]["epochs"] == 3
+    assert result["wall_seconds"] > 0 and result["cpu_seconds"] > 0
+    assert result["versions"]["keras"] == keras.__version__
+    assert result["versions"]["backend"].split()[0] == keras.config.backend()
+    assert result["versions"]["backend"].split()[1][0].isdigit()
+    assert result["machine"]["cpus"] >= 1
+    assert result["error"] is None
+
+    (claim,) = result["claims"]
+    assert claim["held"] is True and claim["measured"].startswith("lower by")
+    assert claim["paper"] == "Table 1: 3 % against 5 %"
+
+    assert list(result["arms"]) == ["small", "large"]
+    entry = result["arms"]["large"]["6"]
+    for key in ("loss", "val_accuracy", "wall_seconds", "cpu_seconds"):
+        assert len(entry["history"][key]) == 3
+    errors = [result["arms"]["large"][s]["metrics"]["error"] for s in ("5", "6")]
+    summary = result["summary"]["large"]["error"]
+    assert summary["mean"] == pytest.approx(np.mean(errors))
+    assert summary["std"] == pytest.approx(np.std(errors, ddof=1))
+    assert summary["seeds"] == 2
+
+    for name in ("curves.png", "comparison.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        ["result.json", *result["plots"]]
+    )
+    assert "large, seed 6: done in" in text  # Plain lines: not a terminal.
+    assert "lower by" in text and "yes" in text
+
+
+def test_a_reset_seed_equals_a_first_seed(fake, tmp_path):
+    # Seeds 1 and 2, then 2 and 3: seed 2 is once reset and once newly built.
+    one, two = (
+        run(fake.RECIPE, tmp_path, seed=seed)[1]["arms"] for seed in (1, 2)
+    )
+    for arm in ("small", "large"):
+        reset, built = (arms[arm]["2"]["history"] for arms in (one, two))
+        for key in ("loss", "val_accuracy"):
+            assert reset[key] == pytest.approx(built[key], abs=1e-6)
+    assert one["large"]["1"]["history"]["loss"] != reset["loss"]
+
+
+def test_a_claim_that_fails(fake, tmp_path):
+    status, result, text = run(fake.FALSE, tmp_path)
+
+    assert status == result["status"] == "not held"
+    assert [claim["held"] for claim in result["claims"]] == [True, False]
+    assert "[not less than 0]" in text  # Brackets are no markup.
+    assert "no" in text.split()
+
+
+def test_an_error_is_kept(fake, tmp_path, capsys):
+    (tmp_path / "curves.png").write_bytes(b"of an earlier run")
+
+    status, result, text = run(fake.RECIPE, tmp_path, scale="paper")
+
+    assert status == result["status"] == "error"
+    assert result["error"] == "RuntimeError: the fake recipe fails"
+    assert "the fake recipe fails" in capsys.readouterr().err
+    assert result["claims"][0]["held"] is None
+    assert "sized for a GPU" in text or result["machine"]["gpus"] > 0
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_without_matplotlib(fake, tmp_path, monkeypatch):
+    for name in [n for n in sys.modules if n.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    status, result, text = run(fake.RECIPE, tmp_path)
+
+    assert status == "held" and result["plots"] == []
+    assert "pip install 'tfdeep[plot]'" in text
+
+
+def test_saved_after_every_arm_and_seed(fake):
+    saved = []
+    context = Context(
+        fake.RECIPE, console=Console(file=io.StringIO()), save=lambda: saved.append(1)
+    )
+    counts = []
+    for each in context.runs():
+        counts.append((each.arm, len(saved)))
+    assert counts == [("small", 0), ("small", 1), ("large", 2), ("large", 3)]
+    assert len(saved) == 4
+
+
+def test_each_arm_is_one_model(fake):
+    context = Context(fake.RECIPE, console=Console(file=io.StringIO()))
+    models = [run.model for run in context.runs()]
+    assert models[0] is models[1] and models[2] is models[3]
+    assert models[1] is not models[2]
+
+
+def test_scale_chooses_data_and_seeds(fake):
+    from dataclasses import replace
+
+    scales = {"quick": Scale("1 s"), "paper": Scale("days", data="cifar10", seeds=1)}
+    recipe = replace(fake.RECIPE, scales=scales)
+    assert Context(recipe).data == "digits"
+    assert Context(recipe, seed=7).seeds == (7, 8, 9)
+    assert Context(recipe, "paper").data == "cifar10"
+    assert Context(recipe, "paper").seeds == (0,)
+    assert Context(recipe, "paper", data="mnist").data == "mnist"
+
+
+def test_numbers_that_are_not_finite(fake, tmp_path):
+    from dataclasses import replace
+
+    def diverge(context):
+        for seed in context.seeds:
+            context.record("plain", seed, error=math.nan)
+
+    def judge(results):
+        spread = results.spread("plain", "error")
+        return Verdict(spread.mean < 0.5, str(spread))
+
+    claim = replace(fake.GAIN, judge=judge)
+    recipe = replace(fake.RECIPE, run=diverge, claims=(claim,))
+    status, result, _ = run(recipe, tmp_path)
+
+    assert status == "not held"
+    assert result["arms"]["plain"]["0"]["metrics"]["error"] is None
+    assert result["summary"]["plain"]["error"]["mean"] is None
+
+
+def test_a_terminal_gets_bars_and_no_lines(fake, tmp_path):
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=100)
+    Runner(fake.RECIPE, tmp_path, console=console).run()
+    assert "large, seed 1" in text.getvalue()
+    assert "━" in text.getvalue()
+    assert "done in" not in text.getvalue()
+
+
+def test_time_of_epochs_without_the_first(fake):
+    context = Context(fake.RECIPE, console=Console(file=io.StringIO()))
+    x, y = fake.points()
+    run = next(context.runs())
+
+    run.fit(x, y, epochs=4, validation_data=(x, y))
+
+    counted = run.timing.wall_seconds[1:]
+    assert len(counted) == 3 and run.timing.wall == pytest.approx(np.mean(counted))
+    assert run.timing.wall_seconds[0] > run.timing.wall  # It compiles.
+    run.fit(x, y, epochs=1)
+    assert math.isnan(run.timing.cpu)
+    assert len(context.results.entry("small", 0).history["loss"]) == 5

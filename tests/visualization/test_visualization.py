@@ -1,0 +1,70 @@
+"""The pictures show the figures they were given."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from tfdeep.visualization import comparison, learning_curves, save
+
+CURVES = {"plain": [[0.1, 0.3], [0.3, 0.5]], "residual": [[0.5, 0.9]]}
+
+
+def test_curves_show_mean_and_band():
+    (axes,) = learning_curves({"val_accuracy": CURVES}, "title").axes
+    plain, residual = axes.get_lines()
+    np.testing.assert_allclose(plain.get_xdata(), [1, 2])
+    np.testing.assert_allclose(plain.get_ydata(), [0.2, 0.4])
+    np.testing.assert_allclose(residual.get_ydata(), [0.5, 0.9])
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    half = np.std([0.1, 0.3], ddof=1)
+    np.testing.assert_allclose([band.min(), band.max()], [0.2 - half, 0.4 + half])
+
+
+def test_one_panel_per_key_and_one_legend():
+    figure = learning_curves({"loss": CURVES, "val_loss": CURVES}, "title")
+    assert [a.get_ylabel() for a in figure.axes] == ["loss", "validation loss"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["plain", "residual"]
+
+
+def test_comparison_shows_every_seed():
+    values = {"plain": [0.4, 0.6], "residual": [0.1]}
+    (axes,) = comparison({"test_error": values}, "title").axes
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.5, 0.1])
+    seeds = [c.get_offsets()[:, 0].tolist() for c in axes.collections if len(
+        c.get_offsets()) and c.get_sizes().size]  # fmt: skip
+    assert seeds == [[0.4, 0.6], [0.1]]
+
+
+def test_nothing_to_draw():
+    assert learning_curves({}) is None and comparison({}) is None
+
+
+def test_no_global_state_is_touched(tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    pyplot_before = "matplotlib.pyplot" in sys.modules
+    path = save(comparison({"m": {"a": [1.0]}}), tmp_path / "a.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert dict(matplotlib.rcParams) == before
+    assert ("matplotlib.pyplot" in sys.modules) == pyplot_before
+
+
+def test_save_leaves_no_half_file(tmp_path):
+    class Broken:
+        def savefig(self, path, **kwargs):
+            path.write_bytes(b"half")
+            raise OSError("disk full")
+
+    (tmp_path / "a.png").write_bytes(b"old")
+    with pytest.raises(OSError):
+        save(Broken(), tmp_path / "a.png")
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'tfdeep\[plot\]'"):
+        comparison({"m": {"a": [1.0]}})

@@ -1,0 +1,122 @@
+"""The report of a run: tables on the console, `result.json` and pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tfdeep.recipes.recipe import Recipe, Verdict
+from tfdeep.recipes.results import Results, Spread
+
+Verdicts = Mapping[str, Verdict]
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` so that a reader sees the old file or the new one.
+
+    Numbers that are not finite become `null`, for which JSON has a word.
+    """
+    text = json.dumps(finite(content), indent=2, allow_nan=False)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def finite(value: Any) -> Any:
+    """Return `value` with `None` for every number that is not finite.
+
+    Example:
+        >>> finite({"loss": [0.5, float("nan")]})
+        {'loss': [0.5, None]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return value
+
+
+def spread_to_dict(spread: Spread) -> dict[str, Any]:
+    """Return mean, standard deviation and number of seeds."""
+    return {"mean": spread.mean, "std": spread.std, "seeds": len(spread.values)}
+
+
+def results_to_dict(results: Results) -> dict[str, Any]:
+    """Return the measured values and their summary for `result.json`."""
+    summary = {
+        arm: {name: spread_to_dict(spread) for name, spread in metrics.items()}
+        for arm, metrics in results.summary().items()
+    }
+    return {"summary": summary, "arms": results.to_dict()}
+
+
+def claims_to_list(recipe: Recipe, verdicts: Verdicts) -> list[dict[str, Any]]:
+    """Return the claims with what was measured, `None` before they are judged."""
+    return [
+        {
+            "name": claim.name,
+            "statement": claim.statement,
+            "paper": claim.paper,
+            "measured": getattr(verdicts.get(claim.name), "measured", None),
+            "held": getattr(verdicts.get(claim.name), "held", None),
+        }
+        for claim in recipe.claims
+    ]
+
+
+def arms_table(results: Results) -> Table:
+    """Return the table of arms and metrics, mean ± standard deviation."""
+    table = Table(title="Measured: mean ± standard deviation over the seeds")
+    table.add_column("arm")
+    for metric in results.metrics:
+        table.add_column(metric.replace("_", " "), justify="right")
+    for arm, spreads in results.summary().items():
+        cells = (spreads.get(metric, "") for metric in results.metrics)
+        table.add_row(*(Text(str(cell)) for cell in (arm, *cells)))
+    return table
+
+
+def claims_table(recipe: Recipe, verdicts: Verdicts) -> Table:
+    """Return the table of claims: paper, measured, held or not."""
+    table = Table(title=f"{recipe.title} ({recipe.paper})", show_lines=True)
+    for name in ("claim", "paper", "measured", "held"):
+        table.add_column(name, overflow="fold")
+    for claim in recipe.claims:
+        verdict = verdicts.get(claim.name)
+        measured = verdict.measured if verdict else "not judged"
+        # Text is shown as it is: brackets in it are no markup.
+        table.add_row(
+            Text(claim.statement), Text(claim.paper), Text(measured), held(verdict)
+        )
+    return table
+
+
+def held(verdict: Verdict | None) -> Text:
+    """Return the last cell of a claim: "yes", "no", or nothing yet."""
+    if verdict is None:
+        return Text("")
+    if verdict.held:
+        return Text("yes", style="bold green")
+    return Text("no", style="bold red")
+
+
+def print_tables(
+    console: Console, recipe: Recipe, results: Results, verdicts: Verdicts
+) -> None:
+    """Print what was measured, then what it says about the claims."""
+    if results.metrics:
+        console.print(arms_table(results))
+    console.print(claims_table(recipe, verdicts))
