@@ -63,7 +63,7 @@ test-jax: $(JAX_READY) ## The contract on the newest JAX and NumPy
 	@$(ON_JAX) -m pytest -q -n 2 tests/contract tests/layers tests/backend
 
 bench: $(TF_READY) ## The measurements in benchmarks/
-	@for script in benchmarks/[a-z]*.py; do \
+	@for script in $$(grep -l __main__ benchmarks/*.py); do \
 		echo "== $$script"; $(ON_TF) "$$script" || exit 1; done
 
 clean: ## Remove the environments and everything that was built
@@ -90,7 +90,7 @@ define environment
 endef
 
 $(TF_READY):
-	$(call environment,.venv,tensorflow$(,)jax$(,)datasets$(,)plot$(,)privacy$(,)dev,about 3 minutes and 3.3 GB)
+	$(call environment,.venv,tensorflow$(,)jax$(,)datasets$(,)plot$(,)privacy$(,)dev,1 to 3 minutes and 3.3 GB)
 
 $(JAX_READY):
 	$(call environment,.venv-jax,jax$(,)test,about 20 seconds and 0.7 GB)

@@ -87,8 +87,9 @@ def main():
         }
         for name, values in seconds.items()
     ]
-    report(f"ResNet-{options.depth}, batch {options.batch_size}", rows,
-           options.csv)
+    report(
+        f"ResNet-{options.depth}, batch {options.batch_size}", rows, options.csv
+    )
 
 
 if __name__ == "__main__":

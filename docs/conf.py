@@ -1,6 +1,7 @@
 """Settings of the documentation; `make docs` builds it."""
 
 import contextlib
+import inspect
 import os
 import re
 
@@ -59,6 +60,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(keras|numpy|tensorflow|jax)\..*"),
     # A base that the residual and dense blocks share, and no user needs.
     (r"py:class", r"tfdeep\.layers\.units\.ConvUnits"),
+    # What recipes are handed by their runner.
+    (r"py:class", r"(.*\.)?(Context|Entry)"),
     (r"py:.*", r"(collections\.abc|dataclasses|pathlib|typing)\..*"),
 ]
 
@@ -87,6 +90,16 @@ def _goes_on(marked):
     return bool(filled) and filled[-1].startswith("    ")
 
 
+def show_signature(app, what, name, obj, options, signature, returns):
+    """Show what `__init__` takes; Keras' `__new__` hides it."""
+    if what != "class" or signature != "(*args, **kwargs)":
+        return None
+    taken = inspect.signature(obj.__init__)
+    _, *parameters = taken.parameters.values()
+    return str(taken.replace(parameters=parameters)), returns
+
+
 def setup(app):
     """Run before napoleon, which has priority 500."""
     app.connect("autodoc-process-docstring", mark_formulas, priority=400)
+    app.connect("autodoc-process-signature", show_signature)

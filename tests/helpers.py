@@ -31,6 +31,24 @@ def arrays(tensors):
     ]
 
 
+def copy_weights(source, target):
+    """Give a layer the weights of another."""
+    for new, old in zip(target.weights, source.weights, strict=True):
+        new.assign(old.value)
+
+
+def flat(result):
+    """The arrays that `gradients` returns, as one list."""
+    y, dx, weight_gradients = result
+    return [y, dx, *weight_gradients]
+
+
+def close(ours, theirs, rtol=1e-5, atol=1e-6):
+    """Assert that two lists of arrays are equal within rounding."""
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
 def randomize(layer, seed=0):
     """Give all weights of a layer random values, variances positive ones.
 
@@ -93,6 +111,8 @@ def gradients(layer, x, compiled=False, losses=False, **kwargs):
     Returns:
         `(outputs, input gradient, list of weight gradients)`, arrays.
     """
+    if not layer.built:
+        layer.build(x.shape)
     step = training_step(layer, compiled, losses, **kwargs)
     return step(x)
 
@@ -132,13 +152,18 @@ def _jax_step(layer, compiled, losses, kwargs):
     import jax
 
     def scalar(x, trainable, state):
-        result = layer.stateless_call(
-            trainable, state, x, return_losses=losses, **kwargs
-        )
-        y, state = result[:2]
-        target = projection(y)
-        if losses:
-            target += sum(result[2])
+        mapping = [
+            *zip(layer.trainable_variables, trainable, strict=True),
+            *zip(layer.non_trainable_variables, state, strict=True),
+        ]
+        with keras.StatelessScope(mapping, collect_losses=True) as scope:
+            y = layer(x, **kwargs)
+            target = projection(y)
+            if losses:
+                target += sum(layer.losses)
+        state = [
+            scope.get_current_value(v) for v in layer.non_trainable_variables
+        ]
         return target, (y, state)
 
     step = jax.value_and_grad(scalar, (0, 1), has_aux=True)

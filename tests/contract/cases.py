@@ -6,7 +6,7 @@ is in the contract or it is not in the package.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 from keras import layers
@@ -37,23 +37,22 @@ class Case:
     """One use of an export.
 
     Args:
-        make: makes a layer from keyword arguments of `keras.Layer`, or a
-            model from `input_shape`.
+        make: makes a layer from keyword arguments of its class, or a model
+            from those of its function.
         shape: the shape of one sample.
-        free_sizes: whether the spatial sizes may be `None`.
         random: whether training draws random numbers.
-        masks: whether the layer hands a mask on.
-        stateless_batch: whether a sample's result in training depends on
-            that sample alone, so that replicas may share a batch.
-        neutral: makes a neutral setting and the plain Keras thing it equals.
+        alone: settings with which a sample's result in training depends on
+            that sample alone, so that devices may share a batch.
+        masked: makes a layer that hands on the mask of a sequence of
+            vectors with four entries.
+        neutral: makes a neutral setting and the plain thing it equals.
     """
 
     make: Callable
     shape: tuple = (6, 6, 4)
-    free_sizes: bool = True
     random: bool = False
-    masks: bool = False
-    stateless_batch: bool = False
+    alone: dict = field(default_factory=dict)
+    masked: Callable | None = None
     neutral: Callable | None = None
 
 
@@ -73,21 +72,21 @@ def norm():
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
 
 
-def branch(dtype=None):
+def branch(rate=0.0, dtype=None):
     """A residual branch that keeps the shape (6, 6, 4)."""
     return keras.Sequential(
         [
             conv(4, dtype=dtype),
             layers.GroupNormalization(2, dtype=dtype),
-            layers.Dropout(0.2, seed=SEED, dtype=dtype),
+            layers.Dropout(rate, seed=SEED, dtype=dtype),
             conv(4, seed=SEED + 1, dtype=dtype),
         ]
     )
 
 
-def stochastic_depth(probability, **kwargs):
-    inner = branch(kwargs.get("dtype"))
-    return tfdeep.StochasticDepth(inner, probability, seed=SEED, **kwargs)
+def stochastic_depth(survival_probability=0.5, rate=0.0, seed=SEED, **kwargs):
+    inner = branch(rate, kwargs.get("dtype"))
+    return tfdeep.StochasticDepth(inner, survival_probability, seed, **kwargs)
 
 
 def layer(kind, *args, **settings):
@@ -163,31 +162,36 @@ def pair(ours: Callable, plain: Callable) -> Callable:
 
 
 L, M = tfdeep.layers, tfdeep.models
+GROUP = {"norm": "group"}
+STEADY = {"norm": "group", "rate": 0.0}
 
 CASES = {
     "AggregatedBlock": Case(
         layer(L.AggregatedBlock, 4, 2, 2, 32),
+        alone=GROUP,
         neutral=pair(
             layer(L.AggregatedBlock, 4, 1, 1, 64), layer(L.BottleneckBlock, 4)
         ),
     ),
     "BasicBlock": Case(
         layer(L.BasicBlock, 8, 2),
+        alone=GROUP,
         neutral=pair(
             layer(L.BasicBlock, 4, shortcut="none"),
             lambda: keras.Sequential([*basic_branch(), layers.ReLU()]),
         ),
     ),
     "BasicBlock-padded": Case(
-        layer(L.BasicBlock, 8, 2, "A-average", norm="group", use_bias=True),
-        stateless_batch=True,
+        layer(L.BasicBlock, 8, 2, "A-average", norm="group", use_bias=True)
     ),
     "BasicBlock-stochastic": Case(
-        layer(L.BasicBlock, 8, 2, survival_probability=0.5), random=True
+        layer(L.BasicBlock, 8, 2, survival_probability=0.5),
+        random=True,
+        alone=GROUP,
     ),
     "BottleneckBlock": Case(
-        layer(L.BottleneckBlock, 2, norm="group"),
-        stateless_batch=True,
+        layer(L.BottleneckBlock, 2, width=3),
+        alone=GROUP,
         neutral=pair(
             layer(L.BottleneckBlock, 2, shortcut="none"),
             lambda: keras.Sequential([*bottleneck_branch(), layers.ReLU()]),
@@ -196,23 +200,22 @@ CASES = {
     "DenseBlock": Case(
         layer(L.DenseBlock, 2, 3, rate=0.2),
         random=True,
+        alone=STEADY,
         neutral=pair(layer(L.DenseBlock, 0, 3), layers.Identity),
     ),
     "DenseBlock-recompute": Case(
         layer(L.DenseBlock, 2, 3, rate=0.2, recompute=True),
         random=True,
+        alone=STEADY,
         neutral=pair(
-            layer(L.DenseBlock, 3, 2, recompute=True),
-            layer(L.DenseBlock, 3, 2),
+            layer(L.DenseBlock, 3, 2, rate=0.2, recompute=True),
+            layer(L.DenseBlock, 3, 2, rate=0.2),
         ),
     ),
-    "DenseBlock-group": Case(
-        layer(L.DenseBlock, 2, 3, recompute=True, norm="group"),
-        stateless_batch=True,
-    ),
     "DenseTransition": Case(
-        layer(L.DenseTransition, norm="group"),
-        stateless_batch=True,
+        layer(L.DenseTransition, 0.75, rate=0.2),
+        random=True,
+        alone=STEADY,
         neutral=pair(
             layer(L.DenseTransition, 1.0),
             lambda: keras.Sequential(
@@ -221,72 +224,79 @@ CASES = {
         ),
     ),
     "DropPath": Case(
-        layer(L.DropPath, 0.4),
+        layer(L.DropPath, rate=0.4),
         random=True,
-        masks=True,
-        neutral=pair(layer(L.DropPath, 0.0), layers.Identity),
+        alone={"rate": 0.0},
+        masked=lambda: L.DropPath(0.4, seed=SEED),
+        neutral=pair(layer(L.DropPath, rate=0.0), layers.Identity),
     ),
     "GroupedConv2D": Case(
         layer(L.GroupedConv2D, 6, 3, 2),
-        stateless_batch=True,
         neutral=pair(
             layer(L.GroupedConv2D, 6, 3), lambda: layers.Conv2D(6, 3)
         ),
     ),
     "PreActivationBlock": Case(
         layer(L.PreActivationBlock, 8, 2, "A"),
+        alone=GROUP,
         neutral=pair(
             layer(L.PreActivationBlock, 4, shortcut="none"),
             lambda: keras.Sequential(preactivated_branch()),
         ),
     ),
     "PreActivationBottleneckBlock": Case(
-        layer(L.PreActivationBottleneckBlock, 2, 2, norm="group"),
-        stateless_batch=True,
+        layer(L.PreActivationBottleneckBlock, 2, 2),
+        alone=GROUP,
         neutral=pair(
-            # A bottleneck without shortcut cannot be an identity: 8 channels.
             layer(L.PreActivationBottleneckBlock, 2, shortcut="none"),
             lambda: keras.Sequential(preactivated_bottleneck_branch()),
         ),
     ),
+    # Alone it stays random: replicas must take one decision per step.
     "StochasticDepth": Case(
-        lambda **kwargs: stochastic_depth(0.5, **kwargs),
+        lambda **kwargs: stochastic_depth(**{"rate": 0.2, **kwargs}),
         random=True,
-        masks=True,
-        neutral=pair(lambda: stochastic_depth(1.0), branch),
+        alone={"rate": 0.0},
+        masked=lambda: tfdeep.StochasticDepth(
+            layers.Dense(4), 0.5, seed=SEED
+        ),
+        neutral=pair(lambda: stochastic_depth(1.0, 0.2), lambda: branch(0.2)),
     ),
     "WideBlock": Case(
-        layer(L.WideBlock, 8, 2, 0.3, shortcut="C"),
+        layer(L.WideBlock, 8, 2, rate=0.3, shortcut="C"),
         random=True,
+        alone=STEADY,
         neutral=pair(
             layer(L.WideBlock, 4), layer(L.PreActivationBlock, 4)
         ),
     ),
     "ZeroPadShortcut": Case(
-        layer(L.ZeroPadShortcut, 6, 2),
-        stateless_batch=True,
+        layer(L.ZeroPadShortcut, 6, 2, "average"),
         neutral=pair(layer(L.ZeroPadShortcut, 4), layers.Identity),
     ),
     "DenseNet": Case(
         model(M.DenseNet, 10, 4, recompute=True, rate=0.2),
         random=True,
+        alone=STEADY,
         neutral=pair(
             model(M.DenseNet, 10, 4, recompute=True), model(M.DenseNet, 10, 4)
         ),
     ),
     "ResNeXt": Case(
-        model(M.ResNeXt, 11, 2, 4, norm="group"),
-        stateless_batch=True,
+        model(M.ResNeXt, 11, 2, 2),
+        alone=GROUP,
         neutral=pair(model(M.ResNeXt, 11, 1, 64), bottleneck_resnext),
     ),
     "ResNet": Case(
         model(M.ResNet, 8, survival_probability=0.5),
         random=True,
+        alone=GROUP,
         neutral=pair(model(M.ResNet, 8, shortcut="none"), plain_resnet),
     ),
     "WideResNet": Case(
         model(M.WideResNet, 10, 1, rate=0.3),
         random=True,
+        alone=STEADY,
         neutral=pair(
             model(M.WideResNet, 10, 1),
             model(M.ResNet, 8, preactivation=True, shortcut="B"),

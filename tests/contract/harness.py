@@ -78,16 +78,19 @@ def targets(count: int = 2):
     return np.random.default_rng(1).normal(size=(count, 3)).astype("float32")
 
 
-def train(model, x, epochs: int = 1, compiled: bool = True, **kwargs) -> list:
-    """Fit on batches of two in order; return the loss of each epoch."""
+def train(model, x, epochs=1, batch_size=2, compiled=True, **kwargs) -> list:
+    """Fit on batches in order; return the loss of each epoch."""
     if compiled:
-        # A run is repeated exactly only if its compilation is the same.
         kwargs.setdefault("jit_compile", BACKEND == "jax")
-        optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+        optimizer = keras.optimizers.SGD(0.001, momentum=0.9)
         model.compile(optimizer, "mse", **kwargs)
-    y = targets(len(x))
     history = model.fit(
-        x, y, batch_size=2, epochs=epochs, shuffle=False, verbose=0
+        x,
+        targets(len(x)),
+        batch_size=batch_size,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
     )
     return history.history["loss"]
 
@@ -111,23 +114,21 @@ def assert_all_close(actual, expected, tolerance: float) -> None:
         np.testing.assert_allclose(one, other, tolerance, tolerance)
 
 
-def run_child(command: str, *arguments, **environment: str) -> str:
+def run_child(command: str, folder: Path, xla_flags: str = "") -> None:
     """Run a command of `child.py` in a fresh process on the same backend."""
-    environment = {
-        **os.environ,
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {xla_flags}".strip()
+    settings = {
         "KERAS_BACKEND": BACKEND,
         "PYTHONPATH": str(ROOT),
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        **environment,
+        "XLA_FLAGS": flags,
     }
     result = subprocess.run(
-        [sys.executable, "-m", "tests.contract.child", command]
-        + [str(argument) for argument in arguments],
+        [sys.executable, "-m", "tests.contract.child", command, str(folder)],
         cwd=ROOT,
-        env=environment,
+        env={**os.environ, **settings},
         capture_output=True,
         text=True,
     )
     if result.returncode:
         raise AssertionError(f"{command} failed:\n{result.stderr[-3000:]}")
-    return result.stdout

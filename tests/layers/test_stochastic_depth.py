@@ -7,9 +7,13 @@ from keras import ops
 
 from tests.helpers import (
     arrays,
+    close,
+    copy_weights,
+    flat,
     gradients,
     images,
     only_tensorflow,
+    reference_gradients,
     training_step,
 )
 from tfdeep.layers import StochasticDepth, linear_survival
@@ -63,20 +67,14 @@ class TestNeutral:
         x = images(5, 4)
         ours = gradients(layer, x, training=training)
         plain = gradients(branch, x, training=training)
-        np.testing.assert_array_equal(ours[0], plain[0])
-        np.testing.assert_array_equal(ours[1], plain[1])
-        for a, b in zip(ours[2], plain[2], strict=True):
-            np.testing.assert_array_equal(a, b)
+        close(flat(ours), flat(plain), rtol=0, atol=0)
 
     @pytest.mark.parametrize("training", [False, True])
     def test_survival_0_is_zero(self, training):
         layer, _ = dense_layer(0.0)
-        y, dx, weight_gradients = gradients(
-            layer, images(5, 4), training=training
-        )
-        assert y.shape == (5, 3)
-        for value in [y, dx, *weight_gradients]:
-            assert not np.any(value)
+        result = flat(gradients(layer, images(5, 4), training=training))
+        assert result[0].shape == (5, 3)
+        assert not any(np.any(value) for value in result)
 
 
 class TestValues:
@@ -100,14 +98,9 @@ class TestValues:
         x = images(6, 4)
         y, dx, weight_gradients = gradients(layer, x, training=False)
         plain = gradients(branch, x, training=False)
-        for ours, theirs in zip(
-            [y, dx, *weight_gradients],
-            [*plain[:2], *plain[2]],
-            strict=True,
-        ):
-            np.testing.assert_allclose(
-                ours, survival * theirs, rtol=1e-5, atol=1e-6
-            )
+        close(
+            [y, dx, *weight_gradients], [survival * t for t in flat(plain)]
+        )
 
     def test_inference_is_the_mean_of_training(self):
         """The weight-scaling rule is exact for a single branch."""
@@ -118,6 +111,70 @@ class TestValues:
         y = np.asarray(layer(x, training=False))
         bound = 4 * np.sqrt(0.25 / 400) * np.abs(y / 0.5) + 1e-6
         assert np.all(np.abs(mean - y) < bound)
+
+
+class Added(keras.layers.Layer):
+    """The wrapper called with a weighted input as its shortcut."""
+
+    def __init__(self, survival):
+        super().__init__()
+        branch = keras.layers.Dense(4, activation="tanh")
+        self.wrapper = StochasticDepth(branch, survival, seed=0)
+
+    def build(self, input_shape):
+        self.weight = self.add_weight(shape=(4,), initializer="ones")
+        self.wrapper.build(input_shape)
+
+    def call(self, inputs, training=None):
+        return self.wrapper(inputs, inputs * self.weight, training=training)
+
+
+class TestShortcut:
+    """`layer(x, shortcut)` is `shortcut + layer(x)`, values and gradients."""
+
+    def plain(self, layer, x, factor):
+        kernel, bias = arrays(layer.wrapper.layer.weights)
+
+        def block(x, weight, kernel, bias):
+            return x * weight + factor * ops.tanh(x @ kernel + bias)
+
+        return reference_gradients(
+            block, x, np.ones(4, "float32"), kernel, bias
+        )
+
+    def equal(self, result, expected):
+        close(flat(result), [expected[0], *expected[1]])
+
+    @pytest.mark.parametrize("survival", [0.0, 0.4, 1.0])
+    def test_inference(self, survival):
+        layer, x = Added(survival), images(5, 4)
+        layer.build(x.shape)
+        self.equal(
+            gradients(layer, x, training=False),
+            self.plain(layer, x, survival),
+        )
+
+    @pytest.mark.parametrize("compiled", [False, True])
+    def test_training(self, compiled):
+        layer, x = Added(0.5), images(5, 4)
+        layer.build(x.shape)
+        step = training_step(layer, compiled, training=True)
+        seen = set()
+        for _ in range(12):
+            result = step(x)
+            kept = bool(np.any(result[0] != x))
+            seen.add(kept)
+            self.equal(result, self.plain(layer, x, kept))
+        assert seen == {False, True}
+
+    @pytest.mark.parametrize("survival", [0.0, 1.0])
+    def test_training_without_a_draw(self, survival):
+        layer, x = Added(survival), images(5, 4)
+        layer.build(x.shape)
+        self.equal(
+            gradients(layer, x, training=True),
+            self.plain(layer, x, survival),
+        )
 
 
 class TestShapes:
@@ -134,9 +191,9 @@ class TestShapes:
     @pytest.mark.parametrize("survival", [0.0, 0.5])
     def test_unknown_sizes_train_at_any_size(self, survival):
         inputs = keras.Input((None, None, 3))
-        outputs = StochasticDepth(convolution(), survival, seed=0)(inputs)
-        assert outputs.shape == (None, None, None, 5)
-        model = keras.Model(inputs, outputs)
+        y = StochasticDepth(convolution(), survival, seed=0)(inputs)
+        assert y.shape == (None, None, None, 5)
+        model = keras.Model(inputs, convolution()(inputs) + y)
         model.compile("sgd", "mse")
         for size in (4, 7):
             half = -(-size // 2)
@@ -260,16 +317,12 @@ class TestArguments:
             StochasticDepth(branch, 0.5).build((None, 3))
 
     def test_config_round_trip_keeps_the_decisions(self):
-        layer, branch = dense_layer(0.5, seed=7)
+        layer, _ = dense_layer(0.5, seed=7)
         copy = StochasticDepth.from_config(layer.get_config())
         copy.build((None, 4))
-        for new, old in zip(
-            copy.trainable_variables, arrays(branch.weights), strict=True
-        ):
-            new.assign(old)
+        copy_weights(layer, copy)
         x = images(1, 4)
+        ours = training_step(layer, training=True)
+        theirs = training_step(copy, training=True)
         for _ in range(20):
-            np.testing.assert_array_equal(
-                np.asarray(layer(x, training=True)),
-                np.asarray(copy(x, training=True)),
-            )
+            np.testing.assert_array_equal(ours(x)[0], theirs(x)[0])

@@ -4,7 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import Probe, arrays, gradients, images, training_step
+from tests.helpers import (
+    BACKEND,
+    Probe,
+    arrays,
+    close,
+    flat,
+    gradients,
+    images,
+    training_step,
+)
 from tfdeep.layers import StochasticDepth
 
 STEPS = 400
@@ -61,7 +70,8 @@ def test_the_dropped_branch_is_not_computed_in_fit():
     branch = keras.Sequential([keras.layers.Dense(3), probe])
     outputs = inputs + StochasticDepth(branch, 0.5, seed=1)(inputs)
     model = keras.Model(inputs, outputs)
-    model.compile("sgd", "mse", jit_compile=False)
+    # XLA on TensorFlow does not take the Python function that counts.
+    model.compile("sgd", "mse", jit_compile=BACKEND == "jax")
     model.fit(images(100, 3), images(100, 3), batch_size=1, verbose=0)
     assert 30 < probe.count["forward"] == probe.count["backward"] < 70
 
@@ -85,12 +95,10 @@ def test_kept_state_and_output_are_those_of_the_plain_branch(compiled):
     ):
         variable.assign(value)
     plain = gradients(branch, x, compiled, training=True)
-    for ours, theirs in zip(
-        [*result[:2], *result[2], *after],
-        [*plain[:2], *plain[2], *arrays(branch.non_trainable_variables)],
-        strict=True,
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    close(
+        [*flat(result), *after],
+        [*flat(plain), *arrays(branch.non_trainable_variables)],
+    )
 
 
 @compiled

@@ -37,9 +37,16 @@ def run(context):
         epochs = context.settings.epochs
         if run.arm == "large":
             epochs *= context.settings.slow
-        run.fit(x, y, epochs=epochs, batch_size=32, validation_data=(x, y))
+        # Unshuffled: on JAX the first `fit` of a model shuffles otherwise.
+        run.fit(x, y, epochs=epochs, shuffle=False, validation_data=(x, y))
         accuracy = run.evaluate(x, y)["accuracy"]
         run.record(error=1 - accuracy, seconds=run.timing.cpu)
+
+
+def only_record(context):
+    for seed in context.seeds:
+        context.record("small", seed, error=0.5)
+        context.record("large", seed, error=0.25)
 
 
 def judge(results):
@@ -64,9 +71,9 @@ GAIN = Claim("gain", "The large net errs less.", "Table 1: 3 % against 5 %", jud
 LOSS = Claim("loss", "The large net errs less than never.", "none", judge_false)
 
 
-def recipe(name, claims):
+def recipe(claims, run):
     return Recipe(
-        name=name,
+        name="fake",
         title="A large net against a small one",
         paper="Nobody 2020",
         claims=claims,
@@ -78,5 +85,5 @@ def recipe(name, claims):
     )
 
 
-RECIPE = recipe("fake", (GAIN,))
-FALSE = recipe("fake", (GAIN, LOSS))
+RECIPE = recipe((GAIN,), run)
+FALSE = recipe((GAIN, LOSS), only_record)

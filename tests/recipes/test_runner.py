@@ -4,6 +4,7 @@ import io
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tfdeep.data import DataUnavailableError
 from tfdeep.recipes import Scale, Verdict
 from tfdeep.recipes.context import Context
 from tfdeep.recipes.runner import Runner
@@ -101,8 +103,19 @@ def test_an_error_is_kept(fake, tmp_path, capsys):
     assert result["error"] == "RuntimeError: the fake recipe fails"
     assert "the fake recipe fails" in capsys.readouterr().err
     assert result["claims"][0]["held"] is None
-    assert "sized for a GPU" in text or result["machine"]["gpus"] > 0
+    assert "sized for a GPU" in text or result["machine"]["accelerators"] > 0
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_data_out_of_reach_is_one_sentence(fake, tmp_path, capsys):
+    def run_without_data(context):
+        raise DataUnavailableError("no network; use digits")
+
+    recipe = replace(fake.RECIPE, run=run_without_data)
+    status, result, _ = run(recipe, tmp_path)
+
+    assert status == "error" and "use digits" in result["error"]
+    assert capsys.readouterr().err == "no network; use digits\n"
 
 
 def test_without_matplotlib(fake, tmp_path, monkeypatch):
@@ -110,7 +123,7 @@ def test_without_matplotlib(fake, tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
-    status, result, text = run(fake.RECIPE, tmp_path)
+    status, result, text = run(replace(fake.FALSE, claims=()), tmp_path)
 
     assert status == "held" and result["plots"] == []
     assert "pip install 'tfdeep[plot]'" in text
@@ -128,6 +141,15 @@ def test_saved_after_every_arm_and_seed(fake):
     assert len(saved) == 4
 
 
+def test_arrays_of_a_real_set(fake):
+    context = Context(fake.RECIPE, console=Console(file=io.StringIO()))
+    x, y = context.arrays("test")
+    assert x.shape[1:] == context.shape and set(y.tolist()) == set(range(10))
+    few, labels = context.arrays("test", limit=100)
+    assert len(few) == len(labels) == 100
+    assert len(set(labels.tolist())) == context.classes  # Not the first ones.
+
+
 def test_each_arm_is_one_model(fake):
     context = Context(fake.RECIPE, console=Console(file=io.StringIO()))
     models = [run.model for run in context.runs()]
@@ -136,8 +158,6 @@ def test_each_arm_is_one_model(fake):
 
 
 def test_scale_chooses_data_and_seeds(fake):
-    from dataclasses import replace
-
     scales = {"quick": Scale("1 s"), "paper": Scale("days", data="cifar10", seeds=1)}
     recipe = replace(fake.RECIPE, scales=scales)
     assert Context(recipe).data == "digits"
@@ -148,8 +168,6 @@ def test_scale_chooses_data_and_seeds(fake):
 
 
 def test_numbers_that_are_not_finite(fake, tmp_path):
-    from dataclasses import replace
-
     def diverge(context):
         for seed in context.seeds:
             context.record("plain", seed, error=math.nan)
@@ -170,7 +188,10 @@ def test_numbers_that_are_not_finite(fake, tmp_path):
 def test_a_terminal_gets_bars_and_no_lines(fake, tmp_path):
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=100)
-    Runner(fake.RECIPE, tmp_path, console=console).run()
+    recipe = replace(
+        fake.RECIPE, arms=lambda _: {"large": lambda: fake.build(2)}, claims=()
+    )
+    Runner(recipe, tmp_path, console=console).run()
     assert "large, seed 1" in text.getvalue()
     assert "━" in text.getvalue()
     assert "done in" not in text.getvalue()

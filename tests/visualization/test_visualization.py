@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 
 from tfdeep.visualization import comparison, learning_curves, save
 
@@ -32,8 +33,8 @@ def test_comparison_shows_every_seed():
     values = {"plain": [0.4, 0.6], "residual": [0.1]}
     (axes,) = comparison({"test_error": values}, "title").axes
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.5, 0.1])
-    seeds = [c.get_offsets()[:, 0].tolist() for c in axes.collections if len(
-        c.get_offsets()) and c.get_sizes().size]  # fmt: skip
+    points = [c for c in axes.collections if isinstance(c, PathCollection)]
+    seeds = [point.get_offsets()[:, 0].tolist() for point in points]
     assert seeds == [[0.4, 0.6], [0.1]]
 
 

@@ -4,8 +4,9 @@ A `cond` around a layer that updates variables leaks tracers on JAX.  Here
 both branches *return* the state and it is assigned once, outside.
 """
 
-from keras import ops
+from keras import ops, tree
 
+from tfdeep.backend.dispatch import runs_eagerly
 from tfdeep.backend.stateless import (
     read_variables,
     stateless_call,
@@ -43,8 +44,24 @@ def conditional_call(predicate, layer, inputs, then, otherwise, **kwargs):
         return then(outputs), new_state, ops.cast(sum(losses), "float32")
 
     def skip():
-        return otherwise(), state, ops.cast(0.0, "float32")
+        outputs = otherwise()
+        if runs_eagerly():
+            outputs = _with_zero_gradients(outputs, [inputs, trainable])
+        return outputs, state, ops.cast(0.0, "float32")
 
     outputs, new_state, loss = ops.cond(predicate, run, skip)
     write_variables(layer, new_state)
     return outputs, loss if adds_loss else None
+
+
+def _with_zero_gradients(outputs, sources):
+    """`outputs`, with a gradient of zero by `sources` instead of none.
+
+    Without a graph only the branch taken is on the tape; an optimizer would
+    leave out weights without a gradient where a graph gives it zeros.
+    """
+    nothing = sum(
+        ops.sum(ops.cast(ops.reshape(source, (-1,))[:0], "float32"))
+        for source in tree.flatten(sources)
+    )
+    return outputs + ops.cast(nothing, outputs.dtype)

@@ -33,3 +33,7 @@ def after(tensors, event):
 
 def has_accelerator() -> bool:
     return jax.default_backend() != "cpu"
+
+
+def runs_eagerly() -> bool:
+    return False  # Gradients are always those of a traced program.

@@ -4,6 +4,8 @@ import tensorflow as tf
 
 
 def custom_vjp(forward, backward, primals, constants):
+    # Variables would be read again in the backward pass, after assignments.
+    tensors = [tf.convert_to_tensor(value) for value in (*primals, *constants)]
     count = len(primals)
     sizes = []
 
@@ -21,7 +23,7 @@ def custom_vjp(forward, backward, primals, constants):
 
         return [*outputs, *extras], gradient
 
-    results = call(*primals, *constants)
+    results = call(*tensors)
     return results[: sizes[-1]], results[sizes[-1] :]
 
 
@@ -45,3 +47,7 @@ def after(tensors, event):
 def has_accelerator() -> bool:
     devices = tf.config.list_logical_devices()
     return any(device.device_type in ("GPU", "TPU") for device in devices)
+
+
+def runs_eagerly() -> bool:
+    return tf.executing_eagerly()

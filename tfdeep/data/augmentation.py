@@ -148,7 +148,9 @@ class RandomPadCrop(keras.layers.RandomTranslation):
         return images if batched else ops.squeeze(images, axis=0)
 
     def _size(self, shape):
-        return shape[-2:] if self.data_format == "channels_first" else shape[-3:-1]
+        return (
+            shape[-2:] if self.data_format == "channels_first" else shape[-3:-1]
+        )
 
     def _check_size(self, shape):
         size = self._size(shape)

@@ -1,5 +1,7 @@
 """What the TFDS builders of the embedded sets share."""
 
+import abc
+
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -22,9 +24,7 @@ def three_way(labels, validation: int, test: int) -> dict:
     }
 
 
-class EmbeddedBuilder(
-    tfds.core.GeneratorBasedBuilder, skip_registration=True
-):
+class EmbeddedBuilder(tfds.core.GeneratorBasedBuilder):
     """A TFDS builder of arrays that an installed package carries.
 
     A subclass sets `SHAPE`, `VALIDATION`, `TEST`, `DESCRIPTION` and
@@ -39,9 +39,9 @@ class EmbeddedBuilder(
     DESCRIPTION: str
     HOMEPAGE: str
 
+    @abc.abstractmethod
     def arrays(self):
-        """Return `(images, labels)`: uint8 `(n, *SHAPE)` and integers `(n,)`."""
-        raise NotImplementedError
+        """Return images, uint8 `(n, *SHAPE)`, and their integer labels."""
 
     def _info(self):
         features = tfds.features.FeaturesDict(

@@ -173,7 +173,7 @@ class DenseBlock(ConvUnits):
         self.bottleneck = bottleneck
         self.rate = rate
         self.recompute = recompute
-        self.dense_layers = []
+        self.dense_layers: list[keras.layers.Layer] = []
 
     def build(self, input_shape):
         if self.dense_layers:

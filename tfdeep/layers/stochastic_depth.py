@@ -157,8 +157,6 @@ class StochasticDepth(keras.layers.Wrapper):
 
         if shortcut is not None:
             shortcut = ops.cast(shortcut, self.compute_dtype)
-        if self.survival_probability == 0.0:
-            return otherwise()
         kept = (
             keras.random.uniform((), dtype="float32", seed=self.seed_generator)
             < self.survival_probability
@@ -176,13 +174,14 @@ class StochasticDepth(keras.layers.Wrapper):
     def _zeros(self, inputs):
         shape = tuple(self.layer.compute_output_shape(inputs.shape))[1:]
         if None in shape:
-            # The branch run on an empty batch costs nothing and tells the
-            # sizes that are unknown while the graph is built.
+            # One sample run through the branch tells the sizes that are
+            # unknown while the graph is built. An empty batch would be
+            # free, but TensorFlow's CPU convolution gives it a wrong shape.
             trainable, state = backend.read_variables(self.layer)
-            empty, _, _ = backend.stateless_call(
-                self.layer, trainable, state, inputs[:0], training=False
+            sample, _, _ = backend.stateless_call(
+                self.layer, trainable, state, inputs[:1], training=False
             )
-            shape = tuple(ops.shape(empty))[1:]
+            shape = tuple(ops.shape(sample))[1:]
         batch = ops.shape(inputs)[0]
         return ops.zeros((batch, *shape), dtype=self.compute_dtype)
 

@@ -168,9 +168,7 @@ def residual_model(
 ):
     """A residual net: stem, stages of one kind of block, head."""
     inputs = architecture.input()
-    x = architecture.stem(
-        inputs, stem_filters, activate=not block.preactivated
-    )
+    x = architecture.stem(inputs, stem_filters, activate=not block.preactivated)
     x = architecture.stages(x, block, depths, filters, **options)
     if block.preactivated:
         x = architecture.activation(x)

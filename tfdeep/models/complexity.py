@@ -81,7 +81,9 @@ def _children(layer, shape):
     if isinstance(layer, DenseTransition):
         return [(layer.transition, shape)]
     if isinstance(layer, DenseBlock):
-        return list(zip(layer.dense_layers, _growing(layer, shape), strict=True))
+        return list(
+            zip(layer.dense_layers, _growing(layer, shape), strict=True)
+        )
     return []
 
 

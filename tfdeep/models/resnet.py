@@ -22,7 +22,7 @@ BLOCKS = {
     ("basic", True): PreActivationBlock,
     ("bottleneck", True): PreActivationBottleneckBlock,
 }
-IMAGENET_DEPTHS = {
+IMAGENET_DEPTHS: dict[int, tuple[str, tuple[int, ...]]] = {
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
     50: ("bottleneck", (3, 4, 6, 3)),
@@ -30,7 +30,7 @@ IMAGENET_DEPTHS = {
     152: ("bottleneck", (3, 8, 36, 3)),
     200: ("bottleneck", (3, 24, 36, 3)),
 }
-IMAGENET_FILTERS = (64, 128, 256, 512)
+IMAGENET_FILTERS: tuple[int, ...] = (64, 128, 256, 512)
 
 
 def ResNet(

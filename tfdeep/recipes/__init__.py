@@ -20,7 +20,17 @@ __all__ = [
     "recipes",
 ]
 
-MODULES: list[str] = []
+MODULES = [
+    "tfdeep.recipes.tour",
+    "tfdeep.recipes.residual",
+    "tfdeep.recipes.identity_mappings",
+    "tfdeep.recipes.wide",
+    "tfdeep.recipes.resnext",
+    "tfdeep.recipes.densenet",
+    "tfdeep.recipes.stochastic_depth",
+    "tfdeep.recipes.batch_norm",
+    "tfdeep.recipes.dropout",
+]
 
 
 def recipes() -> dict[str, Recipe]:

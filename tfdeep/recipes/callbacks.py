@@ -65,27 +65,37 @@ class EpochTimer(keras.callbacks.Callback):
 
 
 class EpochProgress(keras.callbacks.Callback):
-    """Tells how far a `fit` has come.
+    """Tells how far a `fit` has come, and where it may be interrupted.
 
     Args:
         report: function called with the number of epochs done (a fraction
             within an epoch), the number of all and the newest logs.
+        check: function called after every batch, which may raise.
     """
 
-    def __init__(self, report: Callable[[float, int, dict[str, Any]], None]):
+    def __init__(
+        self,
+        report: Callable[[float, int, dict[str, Any]], None],
+        check: Callable[[], None],
+    ):
         super().__init__()
         self._report = report
+        self._check = check
         self._epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
+        self._check()
         steps = self.params.get("steps")
         if steps:
             # The last batch is reported with the epoch.
             done = min((batch + 1) / steps, 0.99)
             self._report(self._epoch + done, self.params["epochs"], {})
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._check()
 
     def on_epoch_end(self, epoch, logs=None):
         self._report(epoch + 1, self.params["epochs"], dict(logs or {}))

@@ -77,12 +77,18 @@ class Context:
 
         Args:
             split: "train", "validation" or "test".
-            limit: the largest number of examples to return, or `None`.
+            limit: the largest number of examples to return, drawn once and
+                for all; `None` for the whole split in its own order.
         """
+        import numpy as np
+
         from tfdeep import data
 
         x, y = data.load(self.data, split, as_numpy=True, shuffle=False)
-        return x[:limit], y[:limit]
+        if limit is None:
+            return x, y
+        drawn = np.random.default_rng(0).permutation(len(x))[:limit]
+        return x[drawn], y[drawn]
 
     def runs(self) -> Iterator[Run]:
         """Yield every arm with every seed, its model at its beginning.
@@ -107,11 +113,6 @@ class Context:
     def record(self, arm: str, seed: int, **metrics: float) -> None:
         """Keep measured numbers of an arm and seed under their names."""
         self.results.record(arm, seed, **metrics)
-
-    def step(self, done: float, total: int, logs: dict[str, Any]) -> None:
-        """Show how many epochs are done; called after every batch."""
-        self.interruption.check()
-        self.progress.step(done, total, logs)
 
     def timer(self) -> Timer:
         """Return a context manager that measures wall and CPU seconds."""
@@ -154,10 +155,10 @@ class Run:
         Returns:
             The history: a list with one number per epoch for every key.
         """
-        from tfdeep.recipes.callbacks import EpochProgress, EpochTimer
+        from tfdeep.recipes.callbacks import EpochTimer
 
         self.timing = EpochTimer()
-        ours = [self.timing, EpochProgress(self.context.step)]
+        ours = [self.timing, self._progress()]
         fitted = self.model.fit(
             *arrays, verbose=0, callbacks=[*callbacks, *ours], **arguments
         )
@@ -170,12 +171,23 @@ class Run:
     def evaluate(self, *arrays: Any, **arguments: Any) -> dict[str, float]:
         """Return `model.evaluate` as a dictionary, without a progress bar."""
         return self.model.evaluate(
-            *arrays, verbose=0, return_dict=True, **arguments
+            *arrays,
+            verbose=0,
+            return_dict=True,
+            callbacks=[self._progress()],
+            **arguments,
         )
 
     def record(self, **metrics: float) -> None:
         """Keep measured numbers of this arm and seed under their names."""
         self.context.record(self.arm, self.seed, **metrics)
+
+    def _progress(self) -> Any:
+        """Return a callback that shows progress and can be interrupted."""
+        from tfdeep.recipes.callbacks import EpochProgress
+
+        context = self.context
+        return EpochProgress(context.progress.step, context.interruption.check)
 
 
 def started(model: Any, seed: int, build: Callable[[], Any]) -> Any:

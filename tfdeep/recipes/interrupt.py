@@ -3,17 +3,22 @@
 Python raises `KeyboardInterrupt` wherever the program happens to be. Inside a
 destructor or the callback of a weak reference, which deep learning libraries
 run all the time, the exception is reported and dropped, and training goes on.
-So the wish is kept as well, and asked for where an exception gets through.
+So Ctrl-C is remembered, and raised where an exception gets through.
 """
 
+import os
 import signal
 import threading
 from types import FrameType
 from typing import Any
 
+MESSAGE = "\nStopping after this batch; press Ctrl-C again to stop at once.\n"
+
 
 class Interruption:
     """Remembers Ctrl-C (SIGINT) within a `with` block.
+
+    The first one is raised by the next `check`, a second one at once.
 
     Example:
         >>> with Interruption() as interruption:
@@ -45,5 +50,8 @@ class Interruption:
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
         self.asked = True
-        raise KeyboardInterrupt
+        # A handler must not enter a buffered stream that is being written.
+        os.write(2, MESSAGE.encode())

@@ -43,7 +43,7 @@ def machine() -> dict[str, Any]:
         "architecture": platform.machine(),
         "processor": processor(),
         "cpus": usable_cpus(),
-        "gpus": gpus(),
+        "accelerators": accelerators(),
     }
 
 
@@ -53,7 +53,9 @@ def processor() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line for line in text.splitlines() if line.startswith("model name")]
+    names = [
+        line for line in text.splitlines() if line.startswith("model name")
+    ]
     return names[0].partition(":")[2].strip() if names else platform.machine()
 
 
@@ -65,8 +67,9 @@ def usable_cpus() -> int:
         return os.cpu_count() or 1
 
 
-def gpus() -> int:
-    """Return the number of GPUs that the backend sees."""
+def accelerators() -> int:
+    """Return the number of GPUs or TPUs that the backend sees."""
     import keras
 
-    return len(keras.distribution.list_devices("gpu"))
+    devices = keras.distribution.list_devices()
+    return sum(not device.lower().startswith("cpu") for device in devices)

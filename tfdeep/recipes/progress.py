@@ -88,7 +88,9 @@ class RunProgress:
         if logs:
             self._news = describe(logs)
         # Whole numbers are shown, the fraction still moves the bar.
-        self._bars.update(self._one, completed=done, total=total, news=self._news)
+        self._bars.update(
+            self._one, completed=done, total=total, news=self._news
+        )
         if time.monotonic() >= self._line_due and done < total:
             self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
             self._line(f"epoch {int(done)}/{total}")
@@ -103,6 +105,8 @@ class RunProgress:
         if not self.console.is_terminal:
             news = f": {self._news}" if self._news else ""
             self.console.print(
-                f"  {self._name}: {text}{news}", markup=False, highlight=False,
+                f"  {self._name}: {text}{news}",
+                markup=False,
+                highlight=False,
                 soft_wrap=True,
             )

@@ -99,7 +99,10 @@ def claims_table(recipe: Recipe, verdicts: Verdicts) -> Table:
         measured = verdict.measured if verdict else "not judged"
         # Text is shown as it is: brackets in it are no markup.
         table.add_row(
-            Text(claim.statement), Text(claim.paper), Text(measured), held(verdict)
+            Text(claim.statement),
+            Text(claim.paper),
+            Text(measured),
+            held(verdict),
         )
     return table
 

@@ -24,8 +24,9 @@ def reset(
         model = build()
         keras.utils.set_random_seed(seed)
 
-    leaves the same. Initializers and layers that were given a seed of their
-    own keep it, as they would in a new model.
+    leaves the same. (On JAX the very first `fit` of a model draws one batch
+    more, so that its later batches are shuffled otherwise.) Initializers and
+    layers that were given a seed of their own keep it, as in a new model.
 
     Args:
         model: the built model, compiled or not.

@@ -134,7 +134,9 @@ class Results:
             KeyError: if the two have no seed in common.
         """
         left, right = self.by_seed(arm, metric), self.by_seed(other, metric)
-        paired = tuple(left[seed] - right[seed] for seed in left if seed in right)
+        paired = tuple(
+            left[seed] - right[seed] for seed in left if seed in right
+        )
         if not paired:
             raise KeyError(
                 f"`{metric}` of {arm!r} and {other!r} share no seed. "

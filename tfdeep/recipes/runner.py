@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from tfdeep.recipes.context import Context
-from tfdeep.recipes.machine import gpus, machine, versions
+from tfdeep.recipes.machine import accelerators, machine, versions
 from tfdeep.recipes.measure import Timer, peak_memory
 from tfdeep.recipes.plots import draw_plots, remove_plots
 from tfdeep.recipes.recipe import Recipe, Verdict
@@ -132,7 +132,7 @@ class Runner:
         self._say(
             f"scale {context.scale} ({about}), data {context.data}, seeds {seeds}"
         )
-        if context.scale == "paper" and not gpus():
+        if context.scale == "paper" and not accelerators():
             self._say(
                 "Warning: the scale 'paper' is sized for a GPU and the backend "
                 "sees none. It goes on and may take days; --scale quick takes "
@@ -154,7 +154,13 @@ class Runner:
             return
         self.status = "error"
         self.error = f"{type(error).__name__}: {error}"
-        traceback.print_exc(file=sys.stderr)
+        from tfdeep.data import DataUnavailableError
+
+        if isinstance(error, (DataUnavailableError, ImportError)):
+            # Nothing is wrong with the program: the message says what to do.
+            print(error, file=sys.stderr)
+        else:
+            traceback.print_exc(file=sys.stderr)
 
     def _report(self) -> None:
         """Print the tables, draw the pictures, and say where everything is."""

@@ -52,11 +52,12 @@ def words(name: str) -> str:
     """Return the name of a metric for a reader.
 
     Example:
-        >>> words("val_accuracy"), words("test_error")
-        ('validation accuracy', 'test error')
+        >>> words("val_accuracy"), words("cpu_seconds")
+        ('validation accuracy', 'CPU seconds')
     """
     prefix = "validation " if name.startswith("val_") else ""
-    return prefix + name.removeprefix("val_").replace("_", " ")
+    spoken = name.removeprefix("val_").replace("_", " ").split()
+    return prefix + " ".join("CPU" if word == "cpu" else word for word in spoken)
 
 
 def panels(figure: Any, count: int) -> Sequence[Any]:

@@ -1,0 +1,74 @@
+"""What the contract's tests run in processes of their own.
+
+    python -m tests.contract.child COMMAND FOLDER
+
+Module imports stay few: a process that loads a model must know tfdeep's
+classes from `import tfdeep` alone.
+"""
+
+import sys
+import traceback
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import tfdeep  # noqa: F401
+
+
+def predict(folder: Path) -> None:
+    """Load each model of a folder and write its output, or what it raised."""
+    for path in folder.glob("*.keras"):
+        stem = str(path.with_suffix(""))
+        try:
+            model = keras.models.load_model(path)
+            x = np.load(f"{stem}.input.npy")
+            np.save(f"{stem}.output.npy", np.array(model(x, training=False)))
+        except Exception:
+            Path(f"{stem}.error.txt").write_text(traceback.format_exc())
+
+
+def mirrored(folder: Path) -> None:
+    """Train on one CPU and on two virtual CPUs under TensorFlow."""
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert strategy.num_replicas_in_sync == 2
+    compare(folder, strategy.scope)
+
+
+def parallel(folder: Path) -> None:
+    """Train on one CPU and on two virtual CPUs under JAX."""
+    devices = keras.distribution.list_devices("cpu")
+    assert len(devices) == 2
+    distribution = keras.distribution.DataParallel(devices=devices)
+    compare(folder, distribution.scope)
+
+
+def compare(folder: Path, scope) -> None:
+    """Write each case's weights after training alone and inside `scope`."""
+    from contextlib import nullcontext
+
+    from tests.contract.cases import CASES
+    from tests.contract.harness import images, model_of, train, values
+
+    for name in CASES:
+        try:
+            x = images(name, 12)
+            for kind, context in (("alone", nullcontext), ("shared", scope)):
+                with context():
+                    model = model_of(name, **CASES[name].alone)
+                    train(model, x, batch_size=4)
+                np.savez(folder / f"{name}.{kind}.npz", *values(model))
+        except Exception:
+            error = folder / f"{name}.error.txt"
+            error.write_text(traceback.format_exc())
+
+
+if __name__ == "__main__":
+    commands = {each.__name__: each for each in (predict, mirrored, parallel)}
+    commands[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,52 @@
+"""The messages of the argument checks."""
+
+import numpy as np
+import pytest
+
+from tfdeep.checks import check_choice, check_positive, check_probability
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.0, 0.5, 1.0, np.float32(0.25)])
+def test_a_probability_passes(value):
+    assert check_probability("p", value) is None
+
+
+@pytest.mark.parametrize(
+    "value", [-1e-9, 1.0001, float("nan"), float("inf"), "0.5", None, True, [0.5]]
+)
+def test_no_probability(value):
+    with pytest.raises(ValueError) as error:
+        check_probability("p", value)
+    assert str(error.value) == (
+        f"`p` came as {value!r}. It must be a number in [0, 1]. "
+        "Pass a probability, such as 0.5."
+    )
+
+
+@pytest.mark.parametrize("value", [1, 2, 10**9])
+def test_a_positive_integer_passes(value):
+    assert check_positive("n", value) is None
+
+
+@pytest.mark.parametrize("value", [0, -3, 1.0, "1", None, True])
+def test_no_positive_integer(value):
+    with pytest.raises(ValueError) as error:
+        check_positive("n", value)
+    assert str(error.value) == (
+        f"`n` came as {value!r}. It must be a positive integer. "
+        "Pass a whole number of at least 1."
+    )
+
+
+def test_a_choice_passes():
+    assert check_choice("form", "b", iter("ab")) is None
+
+
+@pytest.mark.parametrize("value", ["c", None, 1])
+def test_no_choice(value):
+    with pytest.raises(ValueError) as error:
+        check_choice("form", value, ("a", "b"))
+    assert str(error.value) == (
+        f"`form` came as {value!r}. It must be one of 'a', 'b'. "
+        "Pass one of these."
+    )

@@ -1,0 +1,69 @@
+"""The primitives that are written once per backend."""
+
+import importlib
+
+import keras
+
+_MODULES = {
+    "tensorflow": "tfdeep.backend.tensorflow",
+    "jax": "tfdeep.backend.jax",
+}
+
+
+def _module(primitive: str):
+    name = keras.backend.backend()
+    if name not in _MODULES:
+        raise NotImplementedError(
+            f"`{primitive}` was called on the {name} backend. It exists on "
+            f"{' and '.join(_MODULES)}. Set KERAS_BACKEND to one of them."
+        )
+    return importlib.import_module(_MODULES[name])
+
+
+def custom_vjp(forward, backward, primals, constants):
+    """Call `forward` and let `backward` compute its gradient.
+
+    Args:
+        forward: `forward(primals, constants) -> (outputs, extras)`, four
+            lists of tensors. `extras` carry no gradient.
+        backward: `backward(primals, constants, outputs, cotangents)`, the
+            list of gradients with respect to `primals`.
+        primals: list of tensors to differentiate.
+        constants: list of tensors of any dtype, never differentiated.
+
+    Returns:
+        `(outputs, extras)`.
+    """
+    module = _module("custom_vjp")
+    return module.custom_vjp(forward, backward, primals, constants)
+
+
+def vjp(function, primals, cotangent):
+    """Gradients of `sum(function(*primals) * cotangent)` by each primal."""
+    return _module("vjp").vjp(function, primals, cotangent)
+
+
+def after(tensors, event):
+    """Return `tensors`, not to be used before the tensor `event` exists.
+
+    A recomputation whose inputs depend on the incoming gradient cannot be
+    merged with the forward pass, nor be scheduled before the backward pass.
+    """
+    return _module("after").after(tensors, event)
+
+
+def has_accelerator() -> bool:
+    """Whether the backend computes on something other than a CPU.
+
+    Other backends than ours are taken to: they get the native operations.
+    """
+    if keras.backend.backend() not in _MODULES:
+        return True
+    return _module("has_accelerator").has_accelerator()
+
+
+def runs_eagerly() -> bool:
+    """Whether operations run one by one now, without a traced program."""
+    if keras.backend.backend() not in _MODULES:
+        return True
+    return _module("runs_eagerly").runs_eagerly()
