@@ -257,10 +257,10 @@ def _tensorflow_kept(layer, x):
         weights = [v.value for v in layer.trainable_variables]
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = projection(layer(x, training=True))
+            y = layer(x, training=True)
         graph = tf.compat.v1.get_default_graph()
         first_of_backward.append(len(graph.get_operations()))
-        return tape.gradient(y, [x, *weights])
+        return tape.gradient(y, [x, *weights], tf.ones(y.shape))
 
     operations = step.get_concrete_function(x).graph.get_operations()
     backward = operations[first_of_backward[-1] :]

@@ -56,9 +56,18 @@ def test_failed(fake, tmp_path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["fak"], "There is no recipe 'fak'; choose fake (did you mean fake?)."),
-        (["fake", "--scale", "x"], "no scale 'x'; choose quick, full or paper."),
-        (["fake", "--seed", "-2"], "The seed came as '-2'; choose a whole number"),
+        (
+            ["fak"],
+            "There is no recipe 'fak'; choose fake (did you mean fake?).",
+        ),
+        (
+            ["fake", "--scale", "x"],
+            "no scale 'x'; choose quick, full or paper.",
+        ),
+        (
+            ["fake", "--seed", "-2"],
+            "The seed came as '-2'; choose a whole number",
+        ),
         (["fake", "--data", "minst"], "There is no data set 'minst'; choose "),
         (["fake", "--out", "file/x"], "'file/x' cannot be written to"),
     ],
@@ -79,7 +88,9 @@ def test_list(fake, capsys):
         assert word in text
 
 
-@pytest.mark.parametrize("words", [["--vers"], ["run"], ["run", "fake", "--sca"]])
+@pytest.mark.parametrize(
+    "words", [["--vers"], ["run"], ["run", "fake", "--sca"]]
+)
 def test_words_that_are_not_understood(fake, words, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(words)

@@ -12,10 +12,16 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import tfdeep
 from tfdeep.recipes import Recipe, recipes
-from tfdeep.recipes.arguments import BadArgument, check_name, check_out, check_seed
+from tfdeep.recipes.arguments import (
+    BadArgument,
+    check_name,
+    check_out,
+    check_seed,
+)
 
 EXIT_CODES = {"held": 0, "not held": 1, "error": 3, "interrupted": 130}
 BAD_ARGUMENT, INTERRUPTED = 2, 130
@@ -45,19 +51,23 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--data", help="name of the data set (the recipe's own)")
     run.add_argument("--seed", default="0", help="the first seed (0)")
     run.add_argument("--out", type=Path, help="folder (runs/NAME-SCALE-seedN)")
-    run.add_argument("--scale", default="quick", help="quick, full or paper (quick)")
+    run.add_argument(
+        "--scale", default="quick", help="quick, full or paper (quick)"
+    )
     return top
 
 
 def show_list(console: Console) -> int:
     """Print the table of recipes; return the exit code."""
-    table = Table(title="Recipes", show_lines=True)
-    for name in ("name", "claim", "paper", "scales and how long"):
-        table.add_column(name, no_wrap=name == "name", overflow="fold")
+    table = Table(title="Recipes", show_lines=True, expand=True)
+    table.add_column("name", no_wrap=True)
+    for name, share in (("claim", 3), ("paper", 2), ("scales and how long", 2)):
+        table.add_column(name, ratio=share, overflow="fold")
     for recipe in recipes().values():
         claims = "\n".join(claim.statement for claim in recipe.claims)
         scales = "\n".join(f"{n}: {s.about}" for n, s in recipe.scales.items())
-        table.add_row(recipe.name, claims, recipe.paper, scales)
+        cells = (recipe.name, claims, recipe.paper, scales)
+        table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
     console.print("Run one: python -m tfdeep run NAME", markup=False)
     return 0

@@ -109,3 +109,8 @@ def test_another_backend_is_named(monkeypatch, primitive, arguments):
     message = f"`{primitive}` was called on the torch backend.*tensorflow.*jax"
     with pytest.raises(NotImplementedError, match=message):
         getattr(backend, primitive)(*arguments)
+
+
+def test_another_backend_gets_the_native_operations(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    assert backend.has_accelerator()

@@ -55,11 +55,15 @@ def judge(results):
 
 
 def judge_false(results):
-    return Verdict(False, f"{results.spread('large', 'error')} [not less than 0]")
+    return Verdict(
+        False, f"{results.spread('large', 'error')} [not less than 0]"
+    )
 
 
 def scale(about="1 s", **settings):
-    return Scale(about, {"epochs": 3, "slow": 1, "fail": False, **settings}, seeds=2)
+    return Scale(
+        about, {"epochs": 3, "slow": 1, "fail": False, **settings}, seeds=2
+    )
 
 
 SCALES = {
@@ -67,7 +71,9 @@ SCALES = {
     "full": scale("for ever", slow=100_000),
     "paper": scale(fail=True),
 }
-GAIN = Claim("gain", "The large net errs less.", "Table 1: 3 % against 5 %", judge)
+GAIN = Claim(
+    "gain", "The large net errs less.", "Table 1: 3 % against 5 %", judge
+)
 LOSS = Claim("loss", "The large net errs less than never.", "none", judge_false)
 
 

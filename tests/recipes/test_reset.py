@@ -35,7 +35,9 @@ def build(optimizer="adam"):
     made = {
         "adam": lambda: keras.optimizers.Adam(rate),
         "adagrad": lambda: keras.optimizers.Adagrad(0.1),
-        "average": lambda: keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True),
+        "average": lambda: keras.optimizers.SGD(
+            0.1, momentum=0.9, use_ema=True
+        ),
     }[optimizer]()
     model.compile(made, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
@@ -102,5 +104,7 @@ def test_reset_without_build_is_reproducible():
 def test_reset_refuses_another_architecture():
     other = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
     other.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="Pass the `build` that built the model"):
+    with pytest.raises(
+        ValueError, match="Pass the `build` that built the model"
+    ):
         reset(build(), 0, lambda: other)

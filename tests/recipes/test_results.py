@@ -5,7 +5,12 @@ import math
 import pytest
 
 from tfdeep.recipes import Results, Spread
-from tfdeep.recipes.arguments import BadArgument, check_name, check_out, check_seed
+from tfdeep.recipes.arguments import (
+    BadArgument,
+    check_name,
+    check_out,
+    check_seed,
+)
 
 
 def test_spread():
@@ -58,13 +63,18 @@ def test_records_of_one_seed_are_joined():
     results.entry("plain", 0).extend({"loss": [1.0]})
     assert results.to_dict() == {
         "plain": {
-            "0": {"metrics": {"error": 0.5, "time": 2.0}, "history": {"loss": [2, 1]}}
+            "0": {
+                "metrics": {"error": 0.5, "time": 2.0},
+                "history": {"loss": [2, 1]},
+            }
         }
     }
 
 
 def test_names_are_suggested():
-    with pytest.raises(BadArgument, match=r"no recipe 'widr'; choose wide or dense \("):
+    with pytest.raises(
+        BadArgument, match=r"no recipe 'widr'; choose wide or dense \("
+    ):
         check_name("recipe", "widr", ["wide", "dense"])
 
 

@@ -36,7 +36,9 @@ def run(recipe, out, **arguments):
 
 
 def test_result_holds_everything(fake, tmp_path):
-    status, result, text = run(fake.RECIPE, tmp_path, seed=5, command="the command")
+    status, result, text = run(
+        fake.RECIPE, tmp_path, seed=5, command="the command"
+    )
 
     assert status == result["status"] == "held"
     assert result["seeds"] == [5, 6] and result["seed"] == 5
@@ -58,7 +60,9 @@ def test_result_holds_everything(fake, tmp_path):
     entry = result["arms"]["large"]["6"]
     for key in ("loss", "val_accuracy", "wall_seconds", "cpu_seconds"):
         assert len(entry["history"][key]) == 3
-    errors = [result["arms"]["large"][s]["metrics"]["error"] for s in ("5", "6")]
+    errors = [
+        result["arms"]["large"][s]["metrics"]["error"] for s in ("5", "6")
+    ]
     summary = result["summary"]["large"]["error"]
     assert summary["mean"] == pytest.approx(np.mean(errors))
     assert summary["std"] == pytest.approx(np.std(errors, ddof=1))
@@ -132,7 +136,9 @@ def test_without_matplotlib(fake, tmp_path, monkeypatch):
 def test_saved_after_every_arm_and_seed(fake):
     saved = []
     context = Context(
-        fake.RECIPE, console=Console(file=io.StringIO()), save=lambda: saved.append(1)
+        fake.RECIPE,
+        console=Console(file=io.StringIO()),
+        save=lambda: saved.append(1),
     )
     counts = []
     for each in context.runs():
@@ -158,7 +164,10 @@ def test_each_arm_is_one_model(fake):
 
 
 def test_scale_chooses_data_and_seeds(fake):
-    scales = {"quick": Scale("1 s"), "paper": Scale("days", data="cifar10", seeds=1)}
+    scales = {
+        "quick": Scale("1 s"),
+        "paper": Scale("days", data="cifar10", seeds=1),
+    }
     recipe = replace(fake.RECIPE, scales=scales)
     assert Context(recipe).data == "digits"
     assert Context(recipe, seed=7).seeds == (7, 8, 9)
@@ -205,7 +214,9 @@ def test_time_of_epochs_without_the_first(fake):
     run.fit(x, y, epochs=4, validation_data=(x, y))
 
     counted = run.timing.wall_seconds[1:]
-    assert len(counted) == 3 and run.timing.wall == pytest.approx(np.mean(counted))
+    assert len(counted) == 3 and run.timing.wall == pytest.approx(
+        np.mean(counted)
+    )
     assert run.timing.wall_seconds[0] > run.timing.wall  # It compiles.
     run.fit(x, y, epochs=1)
     assert math.isnan(run.timing.cpu)

@@ -19,7 +19,9 @@ def test_curves_show_mean_and_band():
     np.testing.assert_allclose(residual.get_ydata(), [0.5, 0.9])
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     half = np.std([0.1, 0.3], ddof=1)
-    np.testing.assert_allclose([band.min(), band.max()], [0.2 - half, 0.4 + half])
+    np.testing.assert_allclose(
+        [band.min(), band.max()], [0.2 - half, 0.4 + half]
+    )
 
 
 def test_one_panel_per_key_and_one_legend():
@@ -32,7 +34,9 @@ def test_one_panel_per_key_and_one_legend():
 def test_comparison_shows_every_seed():
     values = {"plain": [0.4, 0.6], "residual": [0.1]}
     (axes,) = comparison({"test_error": values}, "title").axes
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.5, 0.1])
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(
+        [0.5, 0.1]
+    )
     points = [c for c in axes.collections if isinstance(c, PathCollection)]
     seeds = [point.get_offsets()[:, 0].tolist() for point in points]
     assert seeds == [[0.4, 0.6], [0.1]]

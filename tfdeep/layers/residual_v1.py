@@ -156,6 +156,7 @@ class AggregatedBlock(BottleneckBlock):
         base_width: int = 4,
         **kwargs,
     ):
+        check_positive("filters", filters)
         check_positive("cardinality", cardinality)
         check_positive("base_width", base_width)
         width = cardinality * (filters * base_width // 64)

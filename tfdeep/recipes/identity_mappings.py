@@ -32,8 +32,8 @@ def run(context):
 
 
 def trains_deeper(results):
-    gap = results.difference("post-activation", "pre-activation", "train_loss")
-    return Verdict(gap.clear, f"post minus pre, training loss: {gap}")
+    gap = results.difference("post-activation", "pre-activation", "train_error")
+    return Verdict(gap.clear, f"post minus pre, train error: {gap}")
 
 
 def generalises(results):
@@ -48,7 +48,7 @@ RECIPE = Recipe(
     claims=(
         Claim(
             "easier training",
-            "A very deep net reaches a lower training loss with "
+            "A very deep net reaches a lower training error with "
             "pre-activation.",
             "fig. 6 left: ResNet-1001",
             trains_deeper,
@@ -99,5 +99,5 @@ RECIPE = Recipe(
     arms=arms,
     run=run,
     curves=("loss", "val_accuracy"),
-    metrics=("train_loss", "test_error"),
+    metrics=("train_error", "test_error"),
 )

@@ -26,7 +26,7 @@ class StopAfter(keras.callbacks.Callback):
         >>> x, y, stop = np.ones((64, 2)), np.ones((64, 1)), StopAfter(0.0)
         >>> history = model.fit(x, y, epochs=9, verbose=0, callbacks=[stop])
         >>> stop.epochs
-        1.0
+        0.5
     """
 
     def __init__(self, cpu_seconds: float):

@@ -23,11 +23,24 @@ def draw_comparison(axes: Any, arms: Values, name: str) -> None:
         (mean,), (std,) = mean_and_std([[value] for value in values])
         axes.barh(row, mean, height=0.6, color=color(row), alpha=0.3)
         axes.errorbar(
-            mean, row, xerr=std, fmt="|", color=color(row), capsize=4, ms=14, lw=1.5
+            mean,
+            row,
+            xerr=std,
+            fmt="|",
+            color=color(row),
+            capsize=4,
+            ms=14,
+            lw=1.5,
         )
         # The seeds stand below one another, so that equal ones are seen.
-        rows = row + np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else row
-        axes.scatter(values, np.broadcast_to(rows, len(values)), s=14, color=color(row))
+        rows = (
+            row + np.linspace(-0.12, 0.12, len(values))
+            if len(values) > 1
+            else row
+        )
+        axes.scatter(
+            values, np.broadcast_to(rows, len(values)), s=14, color=color(row)
+        )
     axes.set_yticks(range(len(arms)), list(arms))
     axes.set_ylim(len(arms) - 0.5, -0.5)  # The first arm on top.
     axes.set_xlabel(words(name))
@@ -58,7 +71,9 @@ def comparison(metrics: Mapping[str, Values], title: str = "") -> Any:
     """
     rows = max((len(arms) for arms in metrics.values()), default=0)
     lines = title.count("\n") + 1
-    figure = new_figure(2.0 + 3.8 * len(metrics), 1.0 + 0.5 * rows + 0.2 * lines)
+    figure = new_figure(
+        2.0 + 3.8 * len(metrics), 1.0 + 0.5 * rows + 0.2 * lines
+    )
     if not metrics:
         return None
     axes = panels(figure, len(metrics))

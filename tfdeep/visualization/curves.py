@@ -45,7 +45,12 @@ def draw_curves(axes: Any, arms: Curves, name: str) -> None:
         # A single epoch is a point: without a marker it would not be seen.
         marker = "o" if len(mean) < 15 else None
         axes.plot(
-            epochs, mean, label=arm, color=color(index), marker=marker, markersize=3.5
+            epochs,
+            mean,
+            label=arm,
+            color=color(index),
+            marker=marker,
+            markersize=3.5,
         )
         axes.fill_between(
             epochs, mean - std, mean + std, color=color(index), alpha=0.18, lw=0

@@ -57,7 +57,9 @@ def words(name: str) -> str:
     """
     prefix = "validation " if name.startswith("val_") else ""
     spoken = name.removeprefix("val_").replace("_", " ").split()
-    return prefix + " ".join("CPU" if word == "cpu" else word for word in spoken)
+    return prefix + " ".join(
+        "CPU" if word == "cpu" else word for word in spoken
+    )
 
 
 def panels(figure: Any, count: int) -> Sequence[Any]:

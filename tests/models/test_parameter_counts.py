@@ -1,0 +1,65 @@
+"""Every named network has exactly the parameters of its paper's code.
+
+`parameter_counts.json` holds the counts: without the batch statistics
+(`trainable`), with them (`total`), and the multiply-adds of convolutions and
+classifier.
+"""
+
+import gc
+import json
+import math
+from pathlib import Path
+
+import keras
+import pytest
+
+from tfdeep import models
+
+NETWORKS = json.loads(
+    (Path(__file__).parent / "parameter_counts.json").read_text("utf-8")
+)
+# Of the pre-activation nets for CIFAR the code of the paper's authors has the
+# stride on the first 1x1 convolution, ours on the 3x3 that follows: the 1x1
+# of stages 2 and 3 runs on four times as many pixels.
+STRIDE_ON_3X3 = 64 * 32 * (32**2 - 16**2) + 128 * 64 * (16**2 - 8**2)
+LATER_STRIDE = {"preact_bottleneck-164-c10", "preact_bottleneck-1001-c10"}
+
+
+def case(network):
+    depth, size = network["arguments"]["depth"], network["trainable"]
+    slow = depth > 200 or size > 60e6 or (depth > 150 and size > 10e6)
+    return pytest.param(
+        network,
+        id=network["name"],
+        marks=[pytest.mark.slow] if slow else [],
+    )
+
+
+@pytest.mark.parametrize("network", [case(network) for network in NETWORKS])
+def test_counts_are_exact(network):
+    build = getattr(models, network["family"])
+    model = build(**network["arguments"])
+    trainable = sum(math.prod(w.shape) for w in model.trainable_variables)
+    expected = network["multiply_adds"]
+    if network["name"] in LATER_STRIDE:
+        expected += STRIDE_ON_3X3
+    assert trainable == network["trainable"]
+    assert model.count_params() == network["total"]
+    assert models.multiply_adds(model) == expected
+    del model
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def test_the_list_covers_every_family_and_form():
+    assert len(NETWORKS) == 81
+    assert len({network["name"] for network in NETWORKS}) == 81
+    forms = {
+        (network["family"], network["arguments"].get("form", "cifar"))
+        for network in NETWORKS
+    }
+    assert forms == {
+        (family, form)
+        for family in ("ResNet", "WideResNet", "DenseNet", "ResNeXt")
+        for form in ("cifar", "imagenet")
+    }
