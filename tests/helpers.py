@@ -26,8 +26,7 @@ def arrays(tensors):
     """Tensors, variables or `None`s, as NumPy arrays or `None`s."""
     values = [t.value if isinstance(t, keras.Variable) else t for t in tensors]
     return [
-        None if t is None else np.array(ops.convert_to_numpy(t))
-        for t in values
+        None if t is None else np.array(ops.convert_to_numpy(t)) for t in values
     ]
 
 
@@ -92,19 +91,19 @@ def reference_gradients(function, *values):
             y = function(*tensors)
             return projection(y), y
 
-        (_, y), grads = jax.value_and_grad(
-            scalar, range(len(tensors)), has_aux=True
-        )(*tensors)
+        step = jax.value_and_grad(scalar, range(len(tensors)), has_aux=True)
+        (_, y), grads = jax.jit(step)(*tensors)
     return arrays([y])[0], arrays(grads)
 
 
-def gradients(layer, x, compiled=False, losses=False, **kwargs):
+def gradients(layer, x, compiled=None, losses=False, **kwargs):
     """Call a built layer, update its state, differentiate its `projection`.
 
     Args:
         layer: a built layer or model.
         x: the input, an array.
         compiled: whether to run in a graph (`tf.function`, `jax.jit`).
+            Defaults to what is faster for one call: no, and yes.
         losses: whether to add the layer's losses to what is differentiated.
         **kwargs: further arguments of the call, such as `training`.
 
@@ -113,8 +112,9 @@ def gradients(layer, x, compiled=False, losses=False, **kwargs):
     """
     if not layer.built:
         layer.build(x.shape)
-    step = training_step(layer, compiled, losses, **kwargs)
-    return step(x)
+    if compiled is None:
+        compiled = BACKEND == "jax"
+    return training_step(layer, compiled, losses, **kwargs)(x)
 
 
 def training_step(layer, compiled=True, losses=False, **kwargs):

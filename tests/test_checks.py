@@ -12,7 +12,8 @@ def test_a_probability_passes(value):
 
 
 @pytest.mark.parametrize(
-    "value", [-1e-9, 1.0001, float("nan"), float("inf"), "0.5", None, True, [0.5]]
+    "value",
+    [-1e-9, 1.0001, float("nan"), float("inf"), "0.5", None, True, [0.5]],
 )
 def test_no_probability(value):
     with pytest.raises(ValueError) as error:

@@ -29,6 +29,7 @@ OTHER_EXPORTS = {
     "Architecture": "the arguments that all models share",
     "ResidualBlock": "the abstract base of the residual blocks",
     "linear_survival": "a function of numbers",
+    "multiply_adds": "a figure of a model",
 }
 
 
@@ -40,6 +41,7 @@ class Case:
         make: makes a layer from keyword arguments of its class, or a model
             from those of its function.
         shape: the shape of one sample.
+        data_format: whether it can be told where the channels are.
         random: whether training draws random numbers.
         alone: settings with which a sample's result in training depends on
             that sample alone, so that devices may share a batch.
@@ -50,6 +52,7 @@ class Case:
 
     make: Callable
     shape: tuple = (6, 6, 4)
+    data_format: bool = True
     random: bool = False
     alone: dict = field(default_factory=dict)
     masked: Callable | None = None
@@ -219,12 +222,13 @@ CASES = {
         neutral=pair(
             layer(L.DenseTransition, 1.0),
             lambda: keras.Sequential(
-                [norm(), layers.ReLU(), conv(4, 1), layers.AveragePooling2D()]
+                [norm(), layers.ReLU(), conv(4, 1), layers.AveragePooling2D(2)]
             ),
         ),
     ),
     "DropPath": Case(
         layer(L.DropPath, rate=0.4),
+        data_format=False,
         random=True,
         alone={"rate": 0.0},
         masked=lambda: L.DropPath(0.4, seed=SEED),
@@ -232,9 +236,7 @@ CASES = {
     ),
     "GroupedConv2D": Case(
         layer(L.GroupedConv2D, 6, 3, 2),
-        neutral=pair(
-            layer(L.GroupedConv2D, 6, 3), lambda: layers.Conv2D(6, 3)
-        ),
+        neutral=pair(layer(L.GroupedConv2D, 6, 3), lambda: layers.Conv2D(6, 3)),
     ),
     "PreActivationBlock": Case(
         layer(L.PreActivationBlock, 8, 2, "A"),
@@ -252,23 +254,20 @@ CASES = {
             lambda: keras.Sequential(preactivated_bottleneck_branch()),
         ),
     ),
-    # Alone it stays random: replicas must take one decision per step.
+    # Random, but alike on all devices: they take one decision per step.
+    # A Dropout of Keras in the branch would start anew after loading.
     "StochasticDepth": Case(
-        lambda **kwargs: stochastic_depth(**{"rate": 0.2, **kwargs}),
+        stochastic_depth,
+        data_format=False,
         random=True,
-        alone={"rate": 0.0},
-        masked=lambda: tfdeep.StochasticDepth(
-            layers.Dense(4), 0.5, seed=SEED
-        ),
+        masked=lambda: tfdeep.StochasticDepth(layers.Dense(4), 0.5, seed=SEED),
         neutral=pair(lambda: stochastic_depth(1.0, 0.2), lambda: branch(0.2)),
     ),
     "WideBlock": Case(
         layer(L.WideBlock, 8, 2, rate=0.3, shortcut="C"),
         random=True,
         alone=STEADY,
-        neutral=pair(
-            layer(L.WideBlock, 4), layer(L.PreActivationBlock, 4)
-        ),
+        neutral=pair(layer(L.WideBlock, 4), layer(L.PreActivationBlock, 4)),
     ),
     "ZeroPadShortcut": Case(
         layer(L.ZeroPadShortcut, 6, 2, "average"),

@@ -10,14 +10,3 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_llvm_disable_expensive_passes=true",
     ]
 )
-
-import keras  # noqa: E402
-import pytest  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def clean_state():
-    """Start each test with float32 and without the graphs of the last."""
-    keras.backend.clear_session()
-    yield
-    keras.config.set_dtype_policy("float32")

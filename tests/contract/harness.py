@@ -8,7 +8,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pytest
 from keras import layers
 
 from tests.contract.cases import CASES, SEED, layer_names
@@ -17,15 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKEND = keras.backend.backend()
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
-needs_tensorflow = pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="this engine is TensorFlow's"
-)
-needs_jax = pytest.mark.skipif(
-    BACKEND != "jax", reason="this engine is JAX's"
-)
 
-
-def build(name: str, **kwargs):
+def build(name: str, /, **kwargs):
     """The layer or model of a case."""
     return CASES[name].make(**kwargs)
 
@@ -34,11 +26,9 @@ def wrap(thing, shape) -> keras.Model:
     """A regression model with a weight below and above the layer.
 
     The weight below moves in training only if the gradient crosses the
-    layer. A model passes unchanged.
+    layer. A built model passes unchanged.
     """
-    if isinstance(thing, keras.Model) and not isinstance(
-        thing, keras.Sequential
-    ):
+    if isinstance(thing, keras.Model) and thing.built:
         return thing
     inputs = keras.Input(shape)
     x = layers.Dense(
@@ -56,7 +46,7 @@ def wrap(thing, shape) -> keras.Model:
     return keras.Model(inputs, x)
 
 
-def model_of(name: str, free_sizes: bool = False, **kwargs) -> keras.Model:
+def model_of(name: str, /, free_sizes: bool = False, **kwargs) -> keras.Model:
     """The model of a case; `free_sizes` leaves height and width unknown."""
     shape = CASES[name].shape
     if free_sizes:

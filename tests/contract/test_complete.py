@@ -13,7 +13,9 @@ from tests.contract.cases import (
     export_of,
 )
 
-EXPORTS = sorted({name for each in NAMESPACES.values() for name in each.__all__})
+EXPORTS = sorted(
+    {name for each in NAMESPACES.values() for name in each.__all__}
+)
 
 
 @pytest.mark.parametrize("name", EXPORTS)

@@ -1,14 +1,11 @@
 """Channels first computes what channels last does."""
 
-from functools import cache
-
 import keras
 import numpy as np
 import pytest
 
-from tests.contract.cases import CASES, SEED, layer_names
+from tests.contract.cases import CASES, SEED, layer_names, names
 from tests.contract.harness import (
-    BACKEND,
     assert_all_close,
     build,
     disturb,
@@ -20,24 +17,6 @@ from tests.contract.harness import (
 
 def channels_first(x):
     return np.ascontiguousarray(np.moveaxis(x, -1, 1))
-
-
-def takes_data_format(name: str) -> bool:
-    return name not in layer_names() or "data_format" in build(
-        name
-    ).get_config()
-
-
-NAMES = [name for name in CASES if takes_data_format(name)]
-
-
-@cache
-def convolution_trains() -> bool:
-    """Whether this machine trains a channels-first convolution of Keras."""
-    layer = keras.layers.Conv2D(
-        *(2, 3, 2, "same", "channels_first"), input_shape=(4, 6, 6)
-    )
-    return layer is not None
 
 
 def model_in(name: str, data_format: str, **kwargs) -> keras.Model:
@@ -60,7 +39,7 @@ def model_in(name: str, data_format: str, **kwargs) -> keras.Model:
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", names(data_format=True))
 def test_channels_first_equals_channels_last(name):
     first = model_in(name, "channels_first", **CASES[name].alone)
     last = model_in(name, "channels_last", **CASES[name].alone)

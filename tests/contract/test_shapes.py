@@ -33,19 +33,16 @@ def test_unknown_image_sizes(name, sizes):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_unknown_sizes_train(name):
+def test_unknown_sizes_and_a_last_smaller_batch_train(name):
     model = model_of(name, free_sizes=True)
-    for sizes in ((7, 5), (8, 6)):
-        x = images(name, 2, sizes=sizes)
-        compiled = not getattr(model, "compiled", False)
-        (loss,) = train(model, x, compiled=compiled)
-        assert np.isfinite(loss)
+    x = images(name, 3, sizes=(7, 5))
+    assert np.isfinite(train(model, x)).all()
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_dynamic_batch_size(name):
-    model, x = model_of(name), images(name, 5)
-    whole = model.predict(x, batch_size=5, verbose=0)
+    model, x = model_of(name), images(name, 3)
+    assert model.output_shape == (None, 3)
     parts = model.predict(x, batch_size=2, verbose=0)
-    assert whole.shape == (5, 3)
+    whole = np.array(model(x, training=False))
     np.testing.assert_allclose(parts, whole, 1e-5, 1e-5)

@@ -207,6 +207,7 @@ class TestDenseNet:
             ({"depth": 41, "bottleneck": False}, "3n.4.*40 and 43"),
             ({"depth": 122, "form": "imagenet"}, "nearest are 121 and 161"),
             ({"depth": 40, "growth_rate": -1}, "`growth_rate` came as -1"),
+            ({"depth": 40, "growth_rate": 0}, "`growth_rate` came as 0"),
             ({"depth": 40, "compression": 1.5}, "`compression` came as 1.5"),
             ({"depth": 40, "stem_filters": 0}, "`stem_filters` came as 0"),
             ({"depth": 40, "rate": 2}, "`rate` came as 2"),

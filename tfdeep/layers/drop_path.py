@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from tfdeep.layers.seed_state import SavesSeedState
+
 
 def drop_path(x, rate: float, seed):
     """x_i b_i / (1 - rate), with b_i ~ Bernoulli(1 - rate) per sample i."""
@@ -16,7 +18,7 @@ def drop_path(x, rate: float, seed):
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
-class DropPath(keras.layers.Dropout):
+class DropPath(SavesSeedState, keras.layers.Dropout):
     """Drops a residual branch for some samples of the batch.
 
     Use it at the end of a residual branch, right before the addition, as

@@ -7,6 +7,7 @@ from keras import ops
 
 from tfdeep import backend
 from tfdeep.checks import check_probability
+from tfdeep.layers.seed_state import SavesSeedState
 
 
 def linear_survival(num_blocks: int, last: float = 0.5) -> list[float]:
@@ -43,7 +44,7 @@ def linear_survival(num_blocks: int, last: float = 0.5) -> list[float]:
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
-class StochasticDepth(keras.layers.Wrapper):
+class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
     """Skips a residual branch at random while training.
 
     Put it around the *branch* of a residual block, not around the block:

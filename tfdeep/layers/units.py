@@ -12,6 +12,7 @@ import numpy as np
 
 from tfdeep.checks import check_choice
 from tfdeep.layers.grouped_conv import GroupedConv2D
+from tfdeep.layers.seed_state import Dropout
 
 # Batch normalization as in the papers' code; Keras' defaults differ.
 BATCH_NORM_MOMENTUM = 0.9
@@ -140,7 +141,7 @@ class ConvUnits(keras.layers.Layer):
         if rate == 0:
             return []
         seed = next(self._seeds)
-        return [keras.layers.Dropout(rate, seed=seed, dtype=self.dtype_policy)]
+        return [Dropout(rate, seed=seed, dtype=self.dtype_policy)]
 
     def get_config(self):
         return {

@@ -72,6 +72,7 @@ def _applications(layer, shape) -> int:
 def _children(layer, shape):
     """The layers inside a layer, each with the shape of its input."""
     if isinstance(layer, keras.Model):
+        _refuse_shared(layer)
         return [(child, _input_shape(child)) for child in layer.layers]
     if isinstance(layer, StochasticDepth):
         return [(layer.layer, shape)]
@@ -85,6 +86,20 @@ def _children(layer, shape):
             zip(layer.dense_layers, _growing(layer, shape), strict=True)
         )
     return []
+
+
+def _refuse_shared(model):
+    """A model lists a layer once, however often it is called."""
+    for entry in model.get_config()["layers"]:
+        if len(entry.get("inbound_nodes", ())) < 2:
+            continue
+        layer = model.get_layer(entry["name"])
+        if _count(layer, _input_shape(layer)):
+            raise ValueError(
+                f"Layer {layer.name!r} is called more than once in model "
+                f"{model.name!r}. A layer is counted once. Count it with a "
+                "model in which each call has a layer of its own."
+            )
 
 
 def _input_shape(layer):

@@ -77,7 +77,8 @@ def DenseNet(
             "regularise it."
         )
     depths, default_growth = _depths(depth, bottleneck, settings.imagenet)
-    growth_rate = growth_rate or default_growth
+    growth_rate = default_growth if growth_rate is None else growth_rate
+    check_positive("growth_rate", growth_rate)
     if stem_filters is None:
         stem_filters = 2 * growth_rate if bottleneck else 16
     check_positive("stem_filters", stem_filters)

@@ -66,7 +66,7 @@ def saves_time(results):
 
 
 def scale(about, data="mnist5k", **settings):
-    defaults = {"batch_size": 64, "learning_rate": 0.03, "limit": None}
+    defaults = {"batch_size": 32, "learning_rate": 0.03, "limit": None}
     return Scale(about, {**defaults, **settings}, data=data, seeds=1)
 
 
@@ -96,7 +96,7 @@ RECIPE = Recipe(
     ),
     data="mnist5k",
     scales={
-        "quick": scale("3 minutes on 2 cores", depth=56, epochs=4, limit=1024),
+        "quick": scale("3 minutes on 2 cores", depth=44, epochs=8, limit=1024),
         "full": scale("40 minutes on 2 cores", depth=56, epochs=15),
         "paper": scale("a day on one GPU", "cifar10", depth=110, epochs=500),
     },
