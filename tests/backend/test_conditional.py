@@ -100,6 +100,4 @@ def test_the_loss_is_that_of_the_call_or_zero(sign):
     y = arrays([layer(x)])[0] / 2
     # Keras divides an activity penalty by the size of the batch.
     expected = 0.5 * np.sum(y**2) / len(y) if sign > 0 else 0.0
-    np.testing.assert_allclose(
-        sum(arrays(layer.losses)), expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(sum(arrays(layer.losses)), expected, rtol=1e-5)

@@ -42,9 +42,7 @@ class TestCustomVjp:
         _, ours = reference_gradients(
             lambda w, x: call(w, x, constant, exact)[0][0], *values
         )
-        _, theirs = reference_gradients(
-            lambda w, x: w * x + constant, *values
-        )
+        _, theirs = reference_gradients(lambda w, x: w * x + constant, *values)
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)
 

@@ -81,8 +81,10 @@ def test_the_input_is_passed_on_untouched():
         shorter.weights, block.dense_layers[0].weights, strict=True
     ):
         new.assign(old.value)
-    close([gradients(shorter, x, training=False)[0][..., 6:]],
-          [gradients(block, x, training=False)[0][..., 6:9]])
+    close(
+        [gradients(shorter, x, training=False)[0][..., 6:]],
+        [gradients(block, x, training=False)[0][..., 6:9]],
+    )
 
 
 @pytest.mark.parametrize("layers,growth", [(1, 1), (3, 4), (6, 12)])
@@ -135,9 +137,7 @@ def test_rate_1_appends_zeros():
 @pytest.mark.parametrize("recompute", [False, True])
 def test_channels_first_is_the_transpose(recompute):
     last = built(2, 3)
-    first = DenseBlock(
-        2, 3, recompute=recompute, data_format="channels_first"
-    )
+    first = DenseBlock(2, 3, recompute=recompute, data_format="channels_first")
     first.build((3, 6, 5, 4))
     copy_weights(last, first)
     x = images(*SHAPE)

@@ -58,9 +58,7 @@ def test_expectation_and_variance():
     x = np.repeat(np.array([[1.0], [-2.0]], "float32"), draws, axis=0)
     y = drop(rate, x).reshape(2, draws)
     deviation = np.array([1, 2]) * np.sqrt(rate / (1 - rate))
-    assert np.all(
-        np.abs(y.mean(1) - [1, -2]) < 4 * deviation / np.sqrt(draws)
-    )
+    assert np.all(np.abs(y.mean(1) - [1, -2]) < 4 * deviation / np.sqrt(draws))
     np.testing.assert_allclose(y.std(1), deviation, rtol=0.05)
 
 

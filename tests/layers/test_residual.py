@@ -151,9 +151,7 @@ def test_group_norm_values():
 @pytest.mark.parametrize("shortcut", ["A", "B"])
 def test_channels_first_is_the_transpose(cls, options, shortcut):
     arguments = {"strides": 2, "shortcut": shortcut, **options}
-    last = built(
-        cls(4, data_format="channels_last", **arguments), (2, 6, 6, 4)
-    )
+    last = built(cls(4, data_format="channels_last", **arguments), (2, 6, 6, 4))
     first = cls(4, data_format="channels_first", **arguments)
     first.build((2, 4, 6, 6))
     copy_weights(last, first)

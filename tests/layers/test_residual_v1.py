@@ -67,9 +67,7 @@ SHORTCUTS = [
 @pytest.mark.parametrize("option,channels,strides,shortcut", SHORTCUTS)
 def test_basic_block_is_its_formula(option, channels, strides, shortcut):
     shape = (3, 5, 4, channels)
-    block = BasicBlock(
-        6, strides, shortcut=option, data_format="channels_last"
-    )
+    block = BasicBlock(6, strides, shortcut=option, data_format="channels_last")
     compare(built(block, shape), images(*shape), basic(strides, shortcut))
 
 
@@ -152,7 +150,9 @@ def test_inference_uses_the_moving_statistics():
 
 
 def test_a_group_without_a_channel_is_refused():
-    with pytest.raises(ValueError, match="`base_width` came as 4.*of 8 or more"):
+    with pytest.raises(
+        ValueError, match="`base_width` came as 4.*of 8 or more"
+    ):
         AggregatedBlock(8, base_width=4)
     assert AggregatedBlock(8, base_width=8).width == 32
 

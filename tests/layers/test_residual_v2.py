@@ -64,9 +64,7 @@ def projection(strides):
 @pytest.mark.parametrize("option", ["A", "B"])
 def test_same_shape_adds_the_input_itself(option):
     shape = (3, 5, 4, 6)
-    block = PreActivationBlock(
-        6, shortcut=option, data_format="channels_last"
-    )
+    block = PreActivationBlock(6, shortcut=option, data_format="channels_last")
     built(block, shape)
     assert block.preactivation is None and block.shortcut is None
     compare(block, images(*shape), basic)

@@ -98,9 +98,7 @@ class TestValues:
         x = images(6, 4)
         y, dx, weight_gradients = gradients(layer, x, training=False)
         plain = gradients(branch, x, training=False)
-        close(
-            [y, dx, *weight_gradients], [survival * t for t in flat(plain)]
-        )
+        close([y, dx, *weight_gradients], [survival * t for t in flat(plain)])
 
     def test_inference_is_the_mean_of_training(self):
         """The weight-scaling rule is exact for a single branch."""

@@ -112,7 +112,9 @@ def test_gradients_are_exactly_zero_when_dropped(compiled):
 
 @compiled
 def test_an_activity_loss_counts_only_when_kept(compiled):
-    branch = keras.layers.Dense(3, activity_regularizer=keras.regularizers.L2(1))
+    branch = keras.layers.Dense(
+        3, activity_regularizer=keras.regularizers.L2(1)
+    )
     x, (dropped, *_), (kept, *_) = one_step_of_each(
         branch, compiled, losses=True
     )
@@ -125,9 +127,7 @@ def test_an_activity_loss_counts_only_when_kept(compiled):
 
 def test_a_weight_penalty_counts_once_kept_or_dropped():
     branch = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(1))
-    _, (dropped, *_), (kept, *_) = one_step_of_each(
-        branch, False, losses=True
-    )
+    _, (dropped, *_), (kept, *_) = one_step_of_each(branch, False, losses=True)
     kernel = arrays([branch.kernel])[0]
     np.testing.assert_allclose(dropped[2][0], 2 * kernel, rtol=1e-6)
     x = images(6, 4)

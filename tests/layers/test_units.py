@@ -32,7 +32,9 @@ def test_decay_has_gradient_wd_times_w():
     assert l2_decay(0.0) is None
 
 
-@pytest.mark.parametrize("fan_mode,fan", [("fan_in", 9 * 32), ("fan_out", 9 * 64)])
+@pytest.mark.parametrize(
+    "fan_mode,fan", [("fan_in", 9 * 32), ("fan_out", 9 * 64)]
+)
 def test_convolutions_are_he_normal(fan_mode, fan):
     """Variance 2 / fan, and values beyond two deviations: not truncated."""
     layer = ConvUnits(fan_mode=fan_mode, seed=0).conv_unit(64, 3)

@@ -71,7 +71,11 @@ def test_channels_first_is_the_transpose(name):
 
 @pytest.mark.parametrize("name", CIFAR)
 def test_channels_and_default_shapes(name):
-    assert NETWORKS[name](input_shape=(28, 28, 1)).input.shape[1:] == (28, 28, 1)
+    assert NETWORKS[name](input_shape=(28, 28, 1)).input.shape[1:] == (
+        28,
+        28,
+        1,
+    )
     first = NETWORKS[name](data_format="channels_first")
     assert first.input.shape[1:] == (3, 32, 32)
     last = NETWORKS[name](data_format="channels_last")

@@ -61,18 +61,14 @@ def test_models_inside_models():
 
 
 def test_channels_first_counts_the_same():
-    first = ResNet(
-        8, input_shape=(3, 32, 32), data_format="channels_first"
-    )
+    first = ResNet(8, input_shape=(3, 32, 32), data_format="channels_first")
     last = ResNet(8, data_format="channels_last")
     assert multiply_adds(first) == multiply_adds(last)
 
 
 def test_four_times_the_pixels_four_times_the_work():
     small, large = (
-        multiply_adds(
-            ResNet(8, input_shape=(size, size, 3), include_top=False)
-        )
+        multiply_adds(ResNet(8, input_shape=(size, size, 3), include_top=False))
         for size in (16, 32)
     )
     assert large == 4 * small

@@ -111,7 +111,10 @@ class ResidualBlock(ConvUnits):
         branch = self.sequence(layers, "branch")
         if self.survival_probability < 1:
             branch = StochasticDepth(
-                branch, self.survival_probability, seed=next(self._seeds)
+                branch,
+                self.survival_probability,
+                seed=next(self._seeds),
+                dtype=self.dtype_policy,
             )
         branch.build(input_shape)
         self.branch = branch
