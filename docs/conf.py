@@ -58,8 +58,9 @@ napoleon_custom_sections = [
 # Names whose documentation lies elsewhere.
 nitpick_ignore_regex = [
     (r"py:.*", r"(keras|numpy|tensorflow|jax)\..*"),
-    # A base that the residual and dense blocks share, and no user needs.
+    # Bases that layers share, and no user needs.
     (r"py:class", r"tfdeep\.layers\.units\.ConvUnits"),
+    (r"py:class", r"tfdeep\.layers\.seed_state\.SavesSeedState"),
     # What recipes are handed by their runner.
     (r"py:class", r"(.*\.)?(Context|Entry)"),
     (r"py:.*", r"(collections\.abc|dataclasses|pathlib|typing)\..*"),

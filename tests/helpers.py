@@ -6,14 +6,9 @@ where only one of them is installed.
 
 import keras
 import numpy as np
-import pytest
 from keras import ops
 
 BACKEND = keras.backend.backend()
-only_tensorflow = pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="needs the TensorFlow backend"
-)
-only_jax = pytest.mark.skipif(BACKEND != "jax", reason="needs the JAX backend")
 
 
 def images(*shape, seed=0):

@@ -12,7 +12,6 @@ from tests.helpers import (
     flat,
     gradients,
     images,
-    only_tensorflow,
     reference_gradients,
     training_step,
 )
@@ -200,7 +199,7 @@ class TestShapes:
             model.fit(x, targets, batch_size=2, verbose=0)
             assert model.predict(x, verbose=0).shape == targets.shape
 
-    @only_tensorflow
+    @pytest.mark.tensorflow
     @pytest.mark.parametrize("survival", [0.0, 0.5])
     def test_sizes_unknown_to_the_graph(self, survival):
         import tensorflow as tf
