@@ -12,8 +12,18 @@ import keras
 from keras import layers
 
 import tfdeep
-
-SEED = 3
+from tests.contract.plain import (
+    SEED,
+    basic_branch,
+    bottleneck_branch,
+    bottleneck_resnext,
+    branch,
+    conv,
+    norm,
+    plain_resnet,
+    preactivated_bottleneck_branch,
+    preactivated_branch,
+)
 
 # Packages whose exports are Keras layers or models, under the contract.
 NAMESPACES = {"layers": tfdeep.layers, "models": tfdeep.models}
@@ -59,34 +69,6 @@ class Case:
     neutral: Callable | None = None
 
 
-def conv(filters, kernel_size=3, seed=SEED, **kwargs):
-    """A convolution as the blocks have it, but from Keras alone."""
-    return layers.Conv2D(
-        filters,
-        kernel_size,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=keras.initializers.HeNormal(seed),
-        **kwargs,
-    )
-
-
-def norm():
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
-
-
-def branch(rate=0.0, dtype=None):
-    """A residual branch that keeps the shape (6, 6, 4)."""
-    return keras.Sequential(
-        [
-            conv(4, dtype=dtype),
-            layers.GroupNormalization(2, dtype=dtype),
-            layers.Dropout(rate, seed=SEED, dtype=dtype),
-            conv(4, seed=SEED + 1, dtype=dtype),
-        ]
-    )
-
-
 def stochastic_depth(survival_probability=0.5, rate=0.0, seed=SEED, **kwargs):
     inner = branch(rate, kwargs.get("dtype"))
     return tfdeep.StochasticDepth(inner, survival_probability, seed, **kwargs)
@@ -111,53 +93,6 @@ def model(function, *args, **settings):
         "seed": SEED,
     }
     return lambda **kwargs: function(*args, **{**shared, **settings, **kwargs})
-
-
-def basic_branch():
-    return [conv(4), norm(), layers.ReLU(), conv(4), norm()]
-
-
-def preactivated_branch():
-    return [norm(), layers.ReLU(), conv(4), norm(), layers.ReLU(), conv(4)]
-
-
-def bottleneck_branch():
-    return [
-        *[conv(2, 1), norm(), layers.ReLU(), conv(2), norm(), layers.ReLU()],
-        *[conv(8, 1), norm()],
-    ]
-
-
-def preactivated_bottleneck_branch():
-    return [
-        *[norm(), layers.ReLU(), conv(2, 1), norm(), layers.ReLU(), conv(2)],
-        *[norm(), layers.ReLU(), conv(8, 1)],
-    ]
-
-
-def head(classes=3):
-    return [layers.GlobalAveragePooling2D(), layers.Dense(classes)]
-
-
-def plain_resnet():
-    """A plain net of depth 8, from Keras' own layers."""
-    stack = [keras.Input((6, 6, 4))]
-    for filters, strides in [(16, 1), *[(16, 1)] * 2]:
-        stack += [conv(filters, strides=strides), norm(), layers.ReLU()]
-    for filters in (32, 64):
-        for strides in (2, 1):
-            stack += [conv(filters, strides=strides), norm(), layers.ReLU()]
-    return keras.Sequential([*stack, *head()])
-
-
-def bottleneck_resnext():
-    """A ResNeXt of one group, from bottleneck blocks."""
-    blocks = [
-        tfdeep.layers.BottleneckBlock(filters, strides)
-        for filters, strides in [(64, 1), (128, 2), (256, 2)]
-    ]
-    stem = [keras.Input((6, 6, 4)), conv(64), norm(), layers.ReLU()]
-    return keras.Sequential([*stem, *blocks, *head()])
 
 
 def pair(ours: Callable, plain: Callable) -> Callable:

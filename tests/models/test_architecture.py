@@ -89,6 +89,7 @@ def test_defaults_of_the_imagenet_form():
     assert model.output.shape == (None, 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CIFAR)
 def test_group_norm_has_no_batch_statistics(name):
     model = NETWORKS[name](norm="group", seed=0, **SMALL)

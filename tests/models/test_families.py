@@ -139,6 +139,7 @@ class TestResNeXt:
             (4, 256),
         ]
 
+    @pytest.mark.slow
     def test_equal_complexity(self):
         """The paper's claim rests on nets that cost about the same."""
         aggregated = ResNeXt(50, 32, 4, form="imagenet")
@@ -175,6 +176,7 @@ class TestDenseNet:
         dense = blocks(model, layers.DenseBlock)
         assert [layer.output.shape[-1] for layer in dense] == [24, 32, 40]
 
+    @pytest.mark.slow
     def test_fewer_parameters_at_the_same_depth(self):
         """DenseNet-BC-100-12 has less than half of ResNet-110's weights."""
         dense, residual = DenseNet(100, 12), ResNet(110)

@@ -1,7 +1,7 @@
 """What Keras has no word for: calls with their own backward pass.
 
 Everything here takes Keras layers and backend tensors and works on every
-backend listed in `_MODULES`.  The other primitives, `stateless` and
+backend that has a file here.  The other primitives, `stateless` and
 `conditional`, are written with public Keras operations alone.
 """
 

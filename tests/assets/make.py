@@ -1,0 +1,69 @@
+"""Write the frozen models: files of released versions, which must stay readable.
+
+    python -m tests.assets.make
+
+Each is a model with what it returned for an input when it was saved. A file
+that exists is never written again: a new layer gets a file of its own.
+Run it on the TensorFlow backend.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfdeep import layers
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def layers_0_1():
+    """A model with every layer of version 0.1."""
+    shared = {"seed": 1, "norm": "group"}
+    return keras.Sequential(
+        [
+            keras.Input((None, None, 4)),
+            layers.GroupedConv2D(4, 3, groups=2, padding="same"),
+            layers.BasicBlock(
+                6, 2, "A-average", survival_probability=0.5, weight_decay=1e-4
+            ),
+            layers.BottleneckBlock(2, width=3, shortcut="C", use_bias=True),
+            layers.AggregatedBlock(2, 1, cardinality=2, base_width=32),
+            layers.DenseBlock(2, 3, rate=0.2, recompute=True, seed=1),
+            layers.DenseTransition(0.6, **shared),
+            layers.PreActivationBlock(8, shortcut="A", **shared),
+            layers.WideBlock(8, rate=0.3, fan_mode="fan_out", **shared),
+            layers.PreActivationBottleneckBlock(2, shortcut="B"),
+            layers.StochasticDepth(
+                keras.layers.SeparableConv2D(8, 3, padding="same"), 0.5, seed=1
+            ),
+            layers.DropPath(0.2, seed=1),
+            layers.ZeroPadShortcut(9, strides=2),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+
+
+MODELS = {"layers-0.1": layers_0_1}
+
+
+def freeze(name: str, build) -> None:
+    """Write a model and an input with its output, unless they exist."""
+    path = FOLDER / f"{name}.keras"
+    if path.exists():
+        print(f"{path.name} exists and stays as it is.")
+        return
+    model, random = build(), np.random.default_rng(0)
+    x = random.normal(size=(2, 8, 8, 4)).astype("float32")
+    weights = model.get_weights()
+    model.set_weights([w + random.uniform(0, 0.2, w.shape) for w in weights])
+    model(x, training=True)  # Random streams and statistics have moved on.
+    y = np.array(model(x, training=False))
+    model.save(path)
+    np.savez(path.with_suffix(".npz"), x=x, y=y)
+    print(f"{path.name} written.")
+
+
+if __name__ == "__main__":
+    for each, build in MODELS.items():
+        freeze(each, build)

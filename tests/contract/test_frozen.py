@@ -1,0 +1,40 @@
+"""Models saved by released versions load and return what they did then.
+
+The files are written by `tests/assets/make.py`, once, and never again.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+import tfdeep
+from tests.contract.cases import OTHER_EXPORTS
+from tests.contract.harness import ROOT, run_child
+
+ASSETS = sorted((ROOT / "tests" / "assets").glob("*.keras"))
+
+
+def test_frozen_models_return_what_they_did(tmp_path):
+    recorded = {}
+    for path in ASSETS:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        recorded[path.stem] = np.load(path.with_suffix(".npz"))
+        np.save(tmp_path / f"{path.stem}.input.npy", recorded[path.stem]["x"])
+    run_child("predict", tmp_path)
+    for stem, arrays in recorded.items():
+        y = np.load(tmp_path / f"{stem}.output.npy")
+        np.testing.assert_allclose(y, arrays["y"], 1e-5, 1e-5, err_msg=stem)
+
+
+def test_every_layer_is_frozen():
+    models = [keras.models.load_model(path) for path in ASSETS]
+    frozen = {
+        type(layer).__name__ for model in models for layer in model.layers
+    }
+    assert set(tfdeep.layers.__all__) - set(OTHER_EXPORTS) <= frozen
+
+
+@pytest.mark.parametrize("path", ASSETS, ids=lambda path: path.stem)
+def test_frozen_files_are_small(path):
+    record = path.with_suffix(".npz")
+    assert path.stat().st_size + record.stat().st_size < 300_000
