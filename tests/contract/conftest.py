@@ -2,6 +2,9 @@
 
 import os
 
+import keras
+import pytest
+
 # Compiling costs more than running here: let XLA not optimise its code.
 os.environ["XLA_FLAGS"] = " ".join(
     [
@@ -10,3 +13,10 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_llvm_disable_expensive_passes=true",
     ]
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def free_memory():
+    """Drop what the models and compiled steps of a file hold."""
+    yield
+    keras.utils.clear_session()

@@ -5,18 +5,26 @@ from functools import partial
 from tfdeep.recipes.recipe import Claim, Recipe, Scale, Verdict
 
 
-def dense_net(shape, classes, units, layers, rate):
-    """A fully connected net with dropout on its input and hidden layers."""
+def dense_net(info, units, layers, rate):
+    """A fully connected net with dropout on its input and hidden layers.
+
+    Its first layer undoes the standardisation: the paper's pixels are in
+    [0, 1], and dropout of an input means a black pixel.
+    """
     import keras
 
-    parts = [keras.Input(shape), keras.layers.Flatten()]
+    parts = [
+        keras.Input(info.shape),
+        keras.layers.Rescaling(info.std[0], info.mean[0]),
+        keras.layers.Flatten(),
+    ]
     if rate:
         parts.append(keras.layers.Dropout(0.2))
     for _ in range(layers):
         parts.append(keras.layers.Dense(units, "relu"))
         if rate:
             parts.append(keras.layers.Dropout(rate))
-    parts.append(keras.layers.Dense(classes, "softmax"))
+    parts.append(keras.layers.Dense(info.classes, "softmax"))
     return keras.Sequential(parts)
 
 
@@ -27,8 +35,7 @@ def arms(context):
 
     def build(rate):
         net = dense_net(
-            context.shape,
-            context.classes,
+            context.info,
             settings.units,
             settings.layers,
             rate,
