@@ -2,8 +2,8 @@
 
     python -m tests.contract.child COMMAND FOLDER
 
-Module imports stay few: a process that loads a model must know tfdeep's
-classes from `import tfdeep` alone.
+A process that loads a model knows tfdeep's classes from `import tfdeep`
+alone: what is imported here from the tests registers none.
 """
 
 import sys
@@ -14,6 +14,8 @@ import keras
 import numpy as np
 
 import tfdeep  # noqa: F401
+from tests.contract.cases import CASES
+from tests.contract.harness import images, infer, model_of, train, values
 
 
 def predict(folder: Path) -> None:
@@ -21,8 +23,7 @@ def predict(folder: Path) -> None:
     for path in sorted(folder.glob("*.keras")):
         model = keras.models.load_model(path)
         x = np.load(path.with_suffix(".input.npy"))
-        y = np.array(model(x, training=False))
-        np.save(path.with_suffix(".output.npy"), y)
+        np.save(path.with_suffix(".output.npy"), infer(model, x))
 
 
 def mirrored(folder: Path) -> None:
@@ -48,9 +49,6 @@ def parallel(folder: Path) -> None:
 
 def compare(folder: Path, scope) -> None:
     """Write each case's weights after training alone and inside `scope`."""
-    from tests.contract.cases import CASES
-    from tests.contract.harness import images, model_of, train, values
-
     for name, case in CASES.items():
         x = images(name, 8)
         for kind, context in (("alone", nullcontext), ("shared", scope)):

@@ -14,6 +14,11 @@ from tests.contract.cases import CASES, SEED, layer_names
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKEND = keras.backend.backend()
+# How a few steps take least time: no graph is traced, or all is compiled.
+FEW_STEPS = {
+    "run_eagerly": BACKEND == "tensorflow",
+    "jit_compile": BACKEND == "jax",
+}
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
 
@@ -83,6 +88,18 @@ def train(model, x, epochs=1, batch_size=2, compiled=True, **kwargs) -> list:
         verbose=0,
     )
     return history.history["loss"]
+
+
+def infer(model, x):
+    """What the model returns at inference, as an array in float32.
+
+    One call: TensorFlow runs it as it is, JAX would compile each operation.
+    """
+    if BACKEND == "jax":
+        y = model.predict(x, batch_size=len(x), verbose=0)
+    else:
+        y = model(x, training=False)
+    return np.array(keras.ops.cast(y, "float32"))
 
 
 def disturb(model, seed: int = 0) -> None:

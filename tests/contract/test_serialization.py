@@ -14,6 +14,7 @@ from tests.contract.harness import (
     build,
     disturb,
     images,
+    infer,
     model_of,
     run_child,
 )
@@ -45,9 +46,7 @@ def test_clone_model(name):
     assert [type(layer) for layer in twin.layers] == [
         type(layer) for layer in model.layers
     ]
-    np.testing.assert_array_equal(
-        np.array(twin(x, training=False)), np.array(model(x, training=False))
-    )
+    np.testing.assert_array_equal(infer(twin, x), infer(model, x))
 
 
 def test_loaded_in_a_fresh_process(tmp_path):
@@ -56,7 +55,7 @@ def test_loaded_in_a_fresh_process(tmp_path):
     for name in CASES:
         model, x = model_of(name), images(name)
         disturb(model)
-        expected[name] = np.array(model(x, training=False))
+        expected[name] = infer(model, x)
         model.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.input.npy", x)
     run_child("predict", tmp_path)
@@ -83,6 +82,6 @@ def test_export_to_saved_model(name, tmp_path):
         x = images(name, batch)
         np.testing.assert_allclose(
             np.array(artifact.serve(x)),
-            np.array(model(x, training=False)),
+            infer(model, x),
             *(1e-6, 1e-6) if BACKEND == "tensorflow" else (1e-5, 1e-5),
         )
