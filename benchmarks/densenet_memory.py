@@ -4,8 +4,9 @@
 
 Each point runs in a fresh process: TensorFlow, TensorFlow with XLA, and JAX
 where they are installed. "Extra memory" is the peak of the resident memory
-less what the process held before its first step of the full batch, after a
-step of one example had built the program.
+during the timed steps, after a step of the full batch had compiled its
+program, less what the process held after a step of one example had built
+everything else: what the compiler needs for a while does not count.
 """
 
 import argparse
@@ -14,7 +15,14 @@ import json
 import sys
 import time
 
-from measure import batch, in_fresh_process, peak_gib, report, resident_gib
+from measure import (
+    batch,
+    forget_peak,
+    in_fresh_process,
+    peak_gib,
+    report,
+    resident_gib,
+)
 
 POINTS = (("tensorflow", False), ("tensorflow", True), ("jax", True))
 
@@ -39,8 +47,10 @@ def measure(recompute: bool, jit: bool, options) -> dict:
     )
     images, labels = batch(options.batch_size, (32, 32, 3), 10)
     model.train_on_batch(images[:1], labels[:1])
+    forget_peak()
     before = resident_gib()
     model.train_on_batch(images, labels)
+    forget_peak()
     seconds = []
     for _ in range(options.steps):
         start = time.process_time()

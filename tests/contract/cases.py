@@ -182,7 +182,7 @@ CASES = {
         ),
     ),
     "PreActivationBottleneckBlock": Case(
-        layer(L.PreActivationBottleneckBlock, 2, 2),
+        layer(L.PreActivationBottleneckBlock, 2, 2, "1x1"),
         alone=GROUP,
         neutral=pair(
             layer(L.PreActivationBottleneckBlock, 2, shortcut="none"),

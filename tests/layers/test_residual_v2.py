@@ -103,21 +103,29 @@ def test_bottleneck_is_its_formula():
     compare(built(block, shape), images(*shape), function)
 
 
-@pytest.mark.parametrize("channels,strides", [(12, 2), (5, 1)])
-def test_a_strided_bottleneck_is_its_formula(channels, strides):
+@pytest.mark.parametrize(
+    "channels,strides,stride_on", [(12, 2, "3x3"), (5, 1, "3x3"), (5, 2, "1x1")]
+)
+def test_a_strided_bottleneck_is_its_formula(channels, strides, stride_on):
     shape = (3, 5, 4, channels)
 
     def function(x, *weights):
         (k1, g2, b2, k2, g3, b3, k3), (g1, b1), (kp,) = order(weights, 7)
         a = ref.relu(ref.batch_norm(x, g1, b1))
-        y = ref.relu(ref.batch_norm(ref.conv(a, k1), g2, b2))
-        y = ref.relu(ref.batch_norm(ref.conv(y, k2, strides), g3, b3))
+        first, second = (1, strides) if stride_on == "3x3" else (strides, 1)
+        y = ref.relu(ref.batch_norm(ref.conv(a, k1, first), g2, b2))
+        y = ref.relu(ref.batch_norm(ref.conv(y, k2, second), g3, b3))
         return ref.conv(y, k3) + ref.conv(a, kp, strides)
 
     block = PreActivationBottleneckBlock(
-        3, strides, data_format="channels_last"
+        3, strides, stride_on, data_format="channels_last"
     )
     compare(built(block, shape), images(*shape), function)
+
+
+def test_the_stride_is_on_one_of_two_convolutions():
+    with pytest.raises(ValueError, match="`stride_on` came as '2x2'"):
+        PreActivationBottleneckBlock(4, 2, "2x2")
 
 
 class TestWideBlock:

@@ -31,7 +31,7 @@ def conditional_call(predicate, layer, inputs, then, otherwise, **kwargs):
 
     Returns:
         `(outputs, loss)`: `loss` is the sum of the losses added during the
-        call, 0 where it did not run, or `None` if the layer adds none.
+        call, in a graph 0 where it did not run, or `None` if none were added.
     """
     trainable, state = read_variables(layer)
     adds_loss = []

@@ -2,7 +2,7 @@
 
 import keras
 
-from tfdeep.checks import check_probability
+from tfdeep.checks import check_choice, check_probability
 from tfdeep.layers.residual import ResidualBlock
 
 
@@ -55,7 +55,8 @@ class PreActivationBlock(ResidualBlock):
 class PreActivationBottleneckBlock(ResidualBlock):
     """A 1x1, a 3x3 and a 1x1 convolution, each after BN and ReLU.
 
-    The block of pre-activation ResNet-164, 1001 and 200.
+    The block of pre-activation ResNet-164 and 1001 (`stride_on="1x1"`) and
+    of ResNet-200 (`stride_on="3x3"`).
 
     Reference:
         He et al., "Identity Mappings in Deep Residual Networks", 2016,
@@ -63,7 +64,10 @@ class PreActivationBottleneckBlock(ResidualBlock):
 
     Args:
         filters: integer, the inner width, a quarter of the output's.
-        strides: integer, of the 3x3 convolution. Defaults to 1.
+        strides: integer, of the convolution that subsamples. Defaults to 1.
+        stride_on: `"3x3"` (default), which looks at every pixel, or `"1x1"`,
+            the first convolution, which is cheaper: a fourth of the pixels
+            at `strides=2`.
         **kwargs: `shortcut`, `survival_probability`, `norm`, `data_format`,
             `weight_decay`, `fan_mode`, `use_bias`, `seed`, `name`, `dtype`;
             see `ResidualBlock`.
@@ -84,16 +88,29 @@ class PreActivationBottleneckBlock(ResidualBlock):
     expansion = 4
     preactivated = True
 
+    def __init__(
+        self, filters: int, strides: int = 1, stride_on: str = "3x3", **kwargs
+    ):
+        super().__init__(filters, strides, **kwargs)
+        check_choice("stride_on", stride_on, ("3x3", "1x1"))
+        self.stride_on = stride_on
+
     def branch_layers(self, channels):
+        first, second = self.strides, 1
+        if self.stride_on == "3x3":
+            first, second = second, first
         return [
-            self.conv_unit(self.filters, 1),
+            self.conv_unit(self.filters, 1, first),
             self.norm_unit(self.filters),
             self.relu_unit(),
-            self.conv_unit(self.filters, 3, self.strides),
+            self.conv_unit(self.filters, 3, second),
             self.norm_unit(self.filters),
             self.relu_unit(),
             self.conv_unit(self.output_filters, 1),
         ]
+
+    def get_config(self):
+        return {**super().get_config(), "stride_on": self.stride_on}
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")

@@ -51,7 +51,9 @@ def ResNet(
         He et al., "Deep Residual Learning for Image Recognition", 2015, and
         "Identity Mappings in Deep Residual Networks", 2016. Deviations:
         strided convolutions pad as Keras' "same" does (more at the bottom
-        right), and the stride of a bottleneck is on its 3x3 convolution.
+        right), and the stride of a bottleneck is on its 3x3 convolution,
+        except in the cifar pre-activation nets, where it is on the first
+        1x1 as in the authors' code.
 
     Args:
         depth: integer, the number of weighted layers.
@@ -98,6 +100,9 @@ def ResNet(
     if shortcut is None:
         plain_cifar = block == "basic" and not settings.imagenet
         shortcut = "A" if plain_cifar else "B"
+    options = {}
+    if preactivation and block == "bottleneck" and not settings.imagenet:
+        options["stride_on"] = "1x1"
     return residual_model(
         settings,
         BLOCKS[block, bool(preactivation)],
@@ -106,4 +111,5 @@ def ResNet(
         stem,
         f"resnet{'_v2' if preactivation else ''}_{depth}",
         shortcut=shortcut,
+        **options,
     )
