@@ -81,13 +81,15 @@ def test_vjp_is_zero_for_a_value_that_does_not_count():
     assert not np.any(arrays([unused])[0])
 
 
-def test_after_returns_its_tensors():
-    tensors = [ops.convert_to_tensor(images(3, seed=s)) for s in range(2)]
-    event = ops.zeros(5)
-    for ours, theirs in zip(
-        arrays(backend.after(tensors, event)), arrays(tensors), strict=True
-    ):
-        np.testing.assert_array_equal(ours, theirs)
+@pytest.mark.parametrize("event", [[], [0.0], [-3.0, 1.0], [np.inf]])
+def test_after_returns_its_tensors_and_weights(event):
+    tensors, weights = (
+        [ops.convert_to_tensor(images(3, seed=s)) for s in seeds]
+        for seeds in ((0, 1), (2, 3, 4))
+    )
+    result = backend.after(np.array(event, "float32"), tensors, weights)
+    for ours, theirs in zip(result, (tensors, weights), strict=True):
+        np.testing.assert_array_equal(arrays(ours), arrays(theirs))
 
 
 def test_has_accelerator_is_a_boolean():
@@ -99,7 +101,7 @@ def test_has_accelerator_is_a_boolean():
     [
         ("custom_vjp", (None, None, [], [])),
         ("vjp", (None, [], None)),
-        ("after", ([], None)),
+        ("after", (None, [], [])),
     ],
 )
 def test_another_backend_is_named(monkeypatch, primitive, arguments):

@@ -108,6 +108,28 @@ class TestMemory:
         assert many[1] < 3 * few[1]
 
 
+@pytest.mark.jax
+def test_the_compiler_does_not_merge_the_recomputation():
+    """XLA on a CPU would: then nothing is computed again, or saved."""
+    import jax
+
+    flops, memory = [], []
+    for block in pair(6, 8, shape=(8, 16, 16, 8)):
+        state = [v.value for v in block.non_trainable_variables]
+
+        def loss(weights, x, block=block, state=state):
+            y, _ = block.stateless_call(weights, state, x, training=True)
+            return (y**2).sum()
+
+        weights = [v.value for v in block.trainable_variables]
+        program = jax.jit(jax.grad(loss, (0, 1)))
+        program = program.lower(weights, images(8, 16, 16, 8)).compile()
+        flops.append(program.cost_analysis()["flops"])
+        memory.append(program.memory_analysis().temp_size_in_bytes)
+    assert flops[1] > 1.25 * flops[0]
+    assert memory[1] < 0.6 * memory[0]
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(policy):
     plain, recomputed = pair(2, 4, dtype=policy)

@@ -3,6 +3,7 @@
 import importlib
 
 import keras
+from keras import ops
 
 _MODULES = {
     "tensorflow": "tfdeep.backend.tensorflow",
@@ -43,13 +44,23 @@ def vjp(function, primals, cotangent):
     return _module("vjp").vjp(function, primals, cotangent)
 
 
-def after(tensors, event):
-    """Return `tensors`, not to be used before the tensor `event` exists.
+def after(event, tensors, weights):
+    """Return `tensors` and `weights`, not to be used before `event` exists.
 
     A recomputation whose inputs depend on the incoming gradient cannot be
     merged with the forward pass, nor be scheduled before the backward pass.
+    The backend's own means of saying so is enough on a GPU and without XLA.
+    XLA on a CPU drops it and merges the two, and so the weights also depend
+    on the event by value: a zero computed from it is added to them, which
+    costs little as weights are small.
     """
-    return _module("after").after(tensors, event)
+    count = len(tensors)
+    ordered = _module("after").after([*tensors, *weights], event)
+    first = ops.sum(ops.reshape(event, (-1,))[:1])
+    zero = ops.minimum(ops.square(first), 0)
+    return ordered[:count], [
+        weight + ops.cast(zero, weight.dtype) for weight in ordered[count:]
+    ]
 
 
 def has_accelerator() -> bool:

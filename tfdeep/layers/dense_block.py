@@ -65,8 +65,8 @@ def dense_block_recomputed(x, layers, axis: int, training: bool):
         sizes = _channels_before(x, layers, axis)
         for index in reversed(range(len(layers))):
             rest, new = _split(gradient, sizes[index], axis)
-            seen, *trainable = backend.after(
-                [features, *weights_in[index]], rest
+            (seen,), trainable = backend.after(
+                rest, [features], weights_in[index]
             )
             seen, _ = _split(seen, sizes[index], axis)
 

@@ -79,7 +79,7 @@ RECIPE = Recipe(
                 "thin": (40, 1),
                 "wide": (16, 2),
                 "rate": 0.0,
-                "cpu_seconds": 3.0,
+                "cpu_seconds": 1.5,
                 "epochs": 1000,
             },
         ),
