@@ -60,7 +60,8 @@ test-tensorflow: $(TF_READY) ## The whole suite on TensorFlow
 
 test-jax: $(JAX_READY) ## The contract on the newest JAX and NumPy
 	@echo "== The contract on JAX, without TensorFlow"
-	@$(ON_JAX) -m pytest -q -n 2 tests/contract tests/layers tests/backend
+	@$(ON_JAX) -m pytest -q -n 2 tests/contract tests/layers tests/backend \
+		tests/initializers
 
 bench: $(TF_READY) ## The measurements in benchmarks/
 	@for script in $$(grep -l __main__ benchmarks/*.py); do \

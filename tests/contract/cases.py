@@ -31,6 +31,7 @@ NAMESPACES = {"layers": tfdeep.layers, "models": tfdeep.models}
 OTHER_PACKAGES = {
     "backend": "primitives used by the layers",
     "data": "datasets",
+    "initializers": "transforms of a built model",
     "recipes": "training runs",
     "visualization": "figures",
 }

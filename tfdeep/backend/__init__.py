@@ -6,7 +6,15 @@ backend that has a file here.  The other primitives, `stateless` and
 """
 
 from tfdeep.backend.conditional import conditional_call
-from tfdeep.backend.dispatch import after, custom_vjp, has_accelerator, vjp
+from tfdeep.backend.dispatch import (
+    after,
+    compiled_pullback,
+    custom_vjp,
+    has_accelerator,
+    is_concrete,
+    value_and_gradients,
+    vjp,
+)
 from tfdeep.backend.stateless import (
     read_variables,
     stateless_call,
@@ -15,11 +23,14 @@ from tfdeep.backend.stateless import (
 
 __all__ = [
     "after",
+    "compiled_pullback",
     "conditional_call",
     "custom_vjp",
     "has_accelerator",
+    "is_concrete",
     "read_variables",
     "stateless_call",
+    "value_and_gradients",
     "vjp",
     "write_variables",
 ]

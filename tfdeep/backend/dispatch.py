@@ -78,3 +78,46 @@ def runs_eagerly() -> bool:
     if keras.backend.backend() not in _MODULES:
         return True
     return _module("runs_eagerly").runs_eagerly()
+
+
+def is_concrete(tensor) -> bool:
+    """Whether a tensor has values now: not symbolic, nor being traced."""
+    if isinstance(tensor, keras.KerasTensor):
+        return False
+    if keras.backend.backend() not in _MODULES:
+        return True
+    return _module("is_concrete").is_concrete(tensor)
+
+
+def value_and_gradients(function, primals):
+    """Return `function(primals)` and its gradient by each of the primals.
+
+    Both can be differentiated again: a gradient of gradients is a call of
+    this inside a function that is itself differentiated.
+
+    Args:
+        function: function of a list of tensors that returns a scalar.
+        primals: list of tensors.
+
+    Returns:
+        `(value, gradients)`; a gradient is zero where nothing depends on it.
+    """
+    return _module("value_and_gradients").value_and_gradients(function, primals)
+
+
+def compiled_pullback(function):
+    """Compile a function and, apart from it, the gradient of its value.
+
+    The gradient is computed only when it is asked for, from what the forward
+    program kept, so that a program in Python may decide by the value.
+
+    Args:
+        function: `function(primals, constants) -> (value, extras)`: a nested
+            structure of tensors to differentiate, one of other tensors, a
+            scalar, and a structure of tensors without a gradient.
+
+    Returns:
+        `run(primals, constants) -> (value, extras, pullback)`, where
+        `pullback()` is the gradient of the value by the primals.
+    """
+    return _module("compiled_pullback").compiled_pullback(function)

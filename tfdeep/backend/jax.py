@@ -37,3 +37,31 @@ def has_accelerator() -> bool:
 
 def runs_eagerly() -> bool:
     return False  # Gradients are always those of a traced program.
+
+
+def is_concrete(tensor) -> bool:
+    return not isinstance(tensor, jax.core.Tracer)
+
+
+def value_and_gradients(function, primals):
+    return jax.value_and_grad(function)(list(primals))
+
+
+def compiled_pullback(function):
+    @jax.jit
+    def forward(primals, constants):
+        # What the pullback keeps are arrays: it may leave the program.
+        value, pullback, extras = jax.vjp(
+            lambda primals: function(primals, constants), primals, has_aux=True
+        )
+        return value, extras, pullback
+
+    @jax.jit
+    def backward(pullback, value):
+        return pullback(jax.numpy.ones_like(value))[0]
+
+    def run(primals, constants):
+        value, extras, pullback = forward(primals, constants)
+        return value, extras, lambda: backward(pullback, value)
+
+    return run

@@ -51,3 +51,38 @@ def has_accelerator() -> bool:
 
 def runs_eagerly() -> bool:
     return tf.executing_eagerly()
+
+
+def is_concrete(tensor) -> bool:
+    return not tf.is_symbolic_tensor(tensor)
+
+
+def value_and_gradients(function, primals):
+    with tf.GradientTape() as tape:
+        tape.watch(primals)
+        value = function(primals)
+    grads = tape.gradient(
+        value, primals, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    # What a lookup passes back is sparse, and has no norm.
+    return value, [tf.convert_to_tensor(grad) for grad in grads]
+
+
+def compiled_pullback(function):
+    compiled = tf.function(function, autograph=False)
+
+    def run(primals, constants):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(primals)
+            value, extras = compiled(primals, constants)
+
+        def pullback():
+            return tape.gradient(
+                value,
+                primals,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+
+        return value, extras, pullback
+
+    return run

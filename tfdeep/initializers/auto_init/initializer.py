@@ -1,0 +1,266 @@
+"""AutoInit: weights whose scale follows from the signal they meet."""
+
+import functools
+import warnings
+
+import keras
+import numpy as np
+
+from tfdeep.checks import check_choice, check_positive
+from tfdeep.initializers.auto_init.inputs import Backup, arrays, sample
+from tfdeep.initializers.auto_init.propagation import Propagation
+from tfdeep.initializers.auto_init.report import SignalReport, average
+from tfdeep.initializers.auto_init.rules import find_rule
+from tfdeep.initializers.auto_init.weights import (
+    DISTRIBUTIONS,
+    Redraw,
+    Scaler,
+    generator,
+)
+
+UNSTABLE = 1.5
+
+
+class AutoInit:
+    """Sets the kernels of any built Keras model by the signal they meet.
+
+    Mean and second moment of the signal are followed from the inputs through
+    every layer. A layer with weights gets weights of variance
+
+        s / (fan_in (v + mu^2))
+
+    where v and mu^2 are the variance and squared mean of its inputs, so that
+    its outputs have mean 0 and variance s, before its own activation.
+
+    Reference:
+        Bingham and Miikkulainen, "AutoInit: Analytic Signal-Preserving
+        Weight Initialization for Neural Networks", AAAI 2023, algorithm 1.
+        The authors hold a patent application on the method. Deviations: the
+        number of inputs counts only those inside the image; a sample that
+        travels along gives the moments where inputs are correlated.
+
+    Args:
+        input_mean: float, E[x] of the inputs; a list or dict for several.
+            Defaults to 0.
+        input_variance: float, positive, likewise. Defaults to 1.
+        signal_variance: float, positive, s. Defaults to 1.
+        distribution: `"truncated_normal"`, `"untruncated_normal"`,
+            `"uniform"` or `"orthogonal"`.
+        seed: integer. Two equal seeds give equal weights.
+
+    Attributes:
+        report: the `SignalReport` of the last model.
+
+    Example:
+        >>> import keras, tfdeep
+        >>> model = keras.Sequential(
+        ...     [keras.Input((64,))]
+        ...     + [keras.layers.Dense(64, "relu") for _ in range(3)]
+        ... )
+        >>> init = tfdeep.initializers.AutoInit(seed=0)
+        >>> init.initialize_model(model) is model
+        True
+        >>> [round(r.scale, 4) for r in init.report.records]
+        [0.125, 0.1768, 0.1768]
+    """
+
+    def __init__(
+        self,
+        input_mean=0.0,
+        input_variance=1.0,
+        signal_variance: float = 1.0,
+        distribution: str = "truncated_normal",
+        seed: int | None = None,
+    ):
+        check_choice("distribution", distribution, DISTRIBUTIONS)
+        for value in keras.tree.flatten(input_variance):
+            _check_variance("input_variance", value)
+        _check_variance("signal_variance", signal_variance)
+        self.input_mean = input_mean
+        self.input_variance = input_variance
+        self.signal_variance = float(signal_variance)
+        self.distribution = distribution
+        self.seed = seed
+        self.report: SignalReport | None = None
+        self.data = None
+
+    @classmethod
+    def from_data(cls, x, **kwargs) -> "AutoInit":
+        """Take the statistics of the inputs from data.
+
+        Args:
+            x: an array, a list or dict of arrays for several inputs, or a
+                `tf.data.Dataset` (its first batches; labels are ignored).
+            **kwargs: the other arguments.
+        """
+        x = arrays(x)
+        flat = [np.asarray(part, "float64") for part in keras.tree.flatten(x)]
+        init = cls(
+            [float(part.mean()) for part in flat],
+            [float(part.var()) or 1.0 for part in flat],
+            **kwargs,
+        )
+        init.data = x
+        return init
+
+    def initialize_model(
+        self,
+        model: keras.Model,
+        mode: str = "resample",
+        polish: bool = False,
+        strict: bool = False,
+    ) -> keras.Model:
+        """Set the kernels of a built model in place.
+
+        Frozen weights, biases, optimizer and compile state stay.
+
+        Args:
+            model: a built `keras.Model`.
+            mode: `"resample"` draws the kernels anew, `"rescale"` multiplies
+                those that are there.
+            polish: whether to correct each kernel by the second moment
+                measured on one batch, for chains of swish, gelu or mish,
+                whose own moments are unstable.
+            strict: whether a layer without a rule is an error.
+
+        Returns:
+            The same model.
+
+        Raises:
+            ValueError: for a model that is not built, and for quantized
+                layers or layers with LoRA. The model is as it was.
+            NotImplementedError: if `strict` and a layer has no rule.
+        """
+        check_choice("mode", mode, ("resample", "rescale"))
+        scaler = Scaler(
+            self.signal_variance, self.distribution, self.seed, mode
+        )
+        state = _run(self, model, scaler, strict=strict, polish=polish)
+        growth = instability(state.records)
+        if growth is not None and not polish:
+            warnings.warn(
+                "A relative change of the signal's second moment grows "
+                f"{growth:.1f}-fold on the way to the outputs: real draws "
+                "will differ from the prediction. Use polish=True, or a "
+                "smaller signal_variance.",
+                stacklevel=2,
+            )
+        self.report = SignalReport(
+            state.records,
+            scaler.skipped,
+            state.probed,
+            growth,
+            functools.partial(_remeasure, self, model, scaler),
+        )
+        return model
+
+
+def propagate(
+    model: keras.Model,
+    input_mean=0.0,
+    input_variance=1.0,
+    data=None,
+    draws: int = 4,
+    seed: int | None = 0,
+    strict: bool = False,
+) -> SignalReport:
+    """Predict the signal of a model as it is; change nothing.
+
+    The weights count by their second moments, as if drawn anew.
+
+    Args:
+        model: a built `keras.Model`.
+        input_mean: float, or a list for several inputs.
+        input_variance: float, or a list.
+        data: arrays to take the inputs from, as in `AutoInit.from_data`.
+        draws: integer, over how many shuffles of the weights the moments
+            are averaged.
+        seed: integer, of the sample and the shuffles.
+        strict: whether a layer without a rule is an error.
+
+    Example:
+        >>> import keras, tfdeep
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.ReLU()])
+        >>> report = tfdeep.initializers.propagate(model)
+        >>> round(report.records[0].second, 3)
+        0.5
+    """
+    if data is not None:
+        init = AutoInit.from_data(data, seed=seed)
+    else:
+        init = AutoInit(input_mean, input_variance, seed=seed)
+    check_positive("draws", draws)
+    states = [
+        _run(init, model, Redraw(seed, number), strict=strict)
+        for number in range(draws)
+    ]
+    records = average([state.records for state in states])
+    return SignalReport(
+        records,
+        (),
+        states[0].probed,
+        instability(records),
+        functools.partial(_remeasure, init, model, None),
+    )
+
+
+def _run(init, model, choose, data=None, **options):
+    """One pass; all variables but those that were chosen are put back."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"`model` came as {type(model).__name__}. It takes a built "
+            "keras.Model. Wrap the layer in a model."
+        )
+    if not model.built or not getattr(model, "inputs", None):
+        raise ValueError(
+            f"Model '{model.name}' came without known inputs. Its weights "
+            "and inputs must exist. Give it an Input, or wrap it: "
+            "keras.Model(x, model(x)) with x = keras.Input(...)."
+        )
+    data = init.data if data is None else data
+    inputs, signals = sample(
+        model, init.input_mean, init.input_variance, data, init.seed
+    )
+    rng = getattr(choose, "rng", None) or generator(init.seed, 0)
+    state = Propagation(find_rule, choose, rng=rng, **options)
+    backup = Backup(model)
+    try:
+        state.run(model, inputs, signals)
+    except BaseException:
+        backup.restore()
+        raise
+    backup.restore(keep=getattr(choose, "chosen", ()))
+    return state
+
+
+def _remeasure(init, model, scaler, x, draws):
+    """The records of passes over redrawn weights that only measure."""
+    return [
+        _run(
+            init,
+            model,
+            Redraw(init.seed, 1000 + number, scaler),
+            rescale=False,
+            data=None if x is None else arrays(x),
+        ).records
+        for number in range(draws)
+    ]
+
+
+def _check_variance(name, value):
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(
+            f"`{name}` came as {value}. It is a positive, finite number. "
+            "Give the variance of the values, not their deviation."
+        )
+
+
+def instability(records) -> float | None:
+    """How far a small change grows, if it grows too far."""
+    growth = 1.0
+    for record in records:
+        if record.slope is not None and record.slope > 0:
+            growth = max(growth, 0.0) * record.slope
+        elif record.slope == 0:
+            growth = 1.0
+    return growth if growth > UNSTABLE else None

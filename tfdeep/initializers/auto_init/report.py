@@ -1,0 +1,187 @@
+"""What was predicted, call by call."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tfdeep.checks import check_positive
+from tfdeep.initializers.auto_init.propagation import Record
+
+
+class SignalReport:
+    """The second moments of a model's tensors, layer by layer.
+
+    Prints as a table. `to_dict` and `to_json` convert it, `plot` draws it.
+
+    Attributes:
+        records: list of records with `name`, `layer`, `shape`, `mean`,
+            `variance`, `second` (E[x^2]), `scale` (the standard deviation
+            of the weights), `slope` (d ln E[y^2] / d ln E[x^2]) and `note`.
+        skipped: list of `(layer, reason)` of the weights left alone.
+        probed: names of layers without a rule, measured on a sample.
+    """
+
+    def __init__(
+        self, records, skipped=(), probed=(), unstable=None, remeasure=None
+    ):
+        self.records: list[Record] = list(records)
+        self.skipped = list(skipped)
+        self.probed = list(probed)
+        self.unstable = unstable
+        self._remeasure = remeasure
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, name: str) -> Record:
+        """The first record of a layer, by its name."""
+        for record in self.records:
+            if record.name == name:
+                return record
+        raise KeyError(
+            f"Layer '{name}' is not in the report. It has "
+            f"{', '.join(sorted({r.name for r in self.records}))}."
+        )
+
+    def to_dict(self) -> dict:
+        """The report in plain Python types."""
+        return {
+            "records": [
+                {**dataclasses.asdict(record), "shape": list(record.shape)}
+                for record in self.records
+            ],
+            "skipped": [list(pair) for pair in self.skipped],
+            "probed": self.probed,
+            "unstable": self.unstable,
+        }
+
+    def to_json(self, path=None) -> str:
+        """The report as JSON, written to `path` if one is given."""
+        text = json.dumps(self.to_dict(), indent=2)
+        if path is not None:
+            Path(path).write_text(text + "\n", "utf-8")
+        return text
+
+    def table(self):
+        """The report as a `rich` table."""
+        table = Table(title="Signal propagation")
+        columns = (
+            "layer",
+            "class",
+            "mean",
+            "variance",
+            "second moment",
+            "scale",
+        )
+        for name in (*columns, "slope", "note"):
+            table.add_column(name, overflow="fold")
+        for r in self.records:
+            numbers = (r.mean, r.variance, r.second, r.scale, r.slope)
+            cells = ["" if n is None else f"{n:.4g}" for n in numbers]
+            table.add_row(r.name, r.layer, *cells, r.note)
+        return table
+
+    def verify(self, x=None, draws: int = 8):
+        """Measure what was predicted, by real forward passes.
+
+        The model's weights are redrawn for each pass, and put back.
+
+        Args:
+            x: inputs, or `None` for random ones of the given statistics.
+            draws: integer, at least 2, the number of passes.
+
+        Returns:
+            A table with the arrays `predicted`, `measured` and
+            `standard_error`, the list `names`, and `within(tolerance)`.
+        """
+        check_positive("draws", draws - 1)
+        passes = self._remeasure(x, draws)
+        measured = np.array([[r.second for r in one] for one in passes])
+        return Verification(
+            [r.name for r in self.records],
+            np.array([r.second for r in self.records]),
+            measured.mean(0),
+            measured.std(0, ddof=1) / draws**0.5,
+        )
+
+    def __str__(self):
+        return render(self.table())
+
+    __repr__ = __str__
+
+    def plot(self, path=None):
+        """Draw mean^2 and variance by depth; return the figure.
+
+        Args:
+            path: where to save the picture, or `None`.
+
+        Raises:
+            ImportError: if matplotlib is missing.
+        """
+        from tfdeep.visualization import save, signal_propagation
+
+        figure = signal_propagation(self.records, "Signal propagation")
+        if path is not None:
+            save(figure, path)
+        return figure
+
+
+@dataclasses.dataclass
+class Verification:
+    """Predicted and measured second moments, call by call.
+
+    Attributes:
+        names: the layers.
+        predicted: array of E[x^2].
+        measured: array, the mean over the draws.
+        standard_error: array, of that mean.
+    """
+
+    names: list[str]
+    predicted: np.ndarray
+    measured: np.ndarray
+    standard_error: np.ndarray
+
+    def within(self, tolerance: float, errors: float = 3.0) -> np.ndarray:
+        """Which calls agree within `errors` standard errors or `tolerance`."""
+        allowed = np.maximum(
+            errors * self.standard_error, tolerance * self.measured
+        )
+        return np.abs(self.predicted - self.measured) <= allowed
+
+    def __str__(self):
+        table = Table(title="Second moments, predicted and measured")
+        for name in ("layer", "predicted", "measured", "standard error"):
+            table.add_column(name)
+        columns = (self.predicted, self.measured, self.standard_error)
+        for name, *numbers in zip(self.names, *columns, strict=True):
+            table.add_row(name, *(f"{n:.4g}" for n in numbers))
+        return render(table)
+
+    __repr__ = __str__
+
+
+def average(passes) -> list[Record]:
+    """The mean of the moments of equal passes, record by record."""
+    return [
+        dataclasses.replace(
+            same[0],
+            **{
+                name: float(np.mean([getattr(record, name) for record in same]))
+                for name in ("mean", "variance", "second")
+            },
+        )
+        for same in zip(*passes, strict=True)
+    ]
+
+
+def render(table) -> str:
+    """A table as text."""
+    text = io.StringIO()
+    Console(width=110, file=text).print(table)
+    return text.getvalue()

@@ -1,0 +1,41 @@
+"""How the moments of each kind of layer's output follow from its input's.
+
+A rule is `rule(state, layer, call, args, kwargs)`; it makes the call and
+tells `state`, a `Propagation`, the signal of what it returns. A layer without
+a rule is computed and measured, its parts one by one.
+"""
+
+import importlib
+
+from keras import layers
+
+from tfdeep.initializers.auto_init.rules.measuring import computed
+from tfdeep.initializers.auto_init.rules.registry import (
+    OPERATIONS,
+    RULES,
+    rule,
+)
+
+__all__ = ["find_rule", "rule"]
+# Importing a family fills the tables.
+for family in (
+    "linear",
+    "merging",
+    "moving",
+    "noise",
+    "normalization",
+    "ours",
+    "pointwise",
+    "whole",
+):
+    importlib.import_module(f"{__name__}.{family}")
+
+
+def find_rule(operation):
+    """The rule of the nearest class in the operation's hierarchy."""
+    for kind in type(operation).__mro__:
+        if kind in RULES:
+            return RULES[kind]
+    if not isinstance(operation, layers.Layer):
+        return OPERATIONS.get(type(operation).__name__, computed)
+    return computed

@@ -1,0 +1,50 @@
+"""What has no rule of its own: it is computed, and measured."""
+
+import keras
+from keras import layers
+
+from tfdeep.initializers.auto_init.propagation import is_tensor, to_numpy
+from tfdeep.initializers.auto_init.rules.registry import axis_of
+from tfdeep.initializers.auto_init.signal import measure
+
+
+def computed(state, layer, call, args, kwargs):
+    """Make the call; what its parts leave unknown is measured."""
+    seen = len(state.records)
+    outputs = call(*args, **kwargs)
+    if len(state.records) == seen and unknown(layer):
+        state.probed.append(layer.name)
+        state.note("no rule: measured on a sample")
+        if state.strict:
+            raise NotImplementedError(
+                f"Layer '{layer.name}' came as a {type(layer).__name__}, for "
+                "which there is no rule. Register one with "
+                "tfdeep.initializers.signal_rule, or use strict=False to "
+                "measure it on a sample."
+            )
+    inputs = [x for x in keras.tree.flatten((args, kwargs)) if is_tensor(x)]
+    for tensor in keras.tree.flatten(outputs):
+        if is_tensor(tensor) and not state.knows(tensor):
+            measured(state, layer, tensor, inputs)
+    return outputs
+
+
+def measured(state, layer, tensor, inputs):
+    """The signal of a tensor that depends on whatever was drawn so far."""
+    values = to_numpy(tensor)
+    signal = measure(values, axis_of(layer, values.ndim))
+    grown = [state.signal(x).sensitivity for x in inputs]
+    state.know(
+        tensor,
+        signal.replace(
+            draws=state.all_draws(), sensitivity=max(grown, default=1.0)
+        ),
+    )
+
+
+def unknown(layer) -> bool:
+    """Whether the layer is neither Keras', nor ours, nor made of layers."""
+    if not isinstance(layer, layers.Layer):
+        return False
+    module = type(layer).__module__.split(".")[0]
+    return module not in ("keras", "tfdeep") and bool(layer.weights)

@@ -1,0 +1,100 @@
+"""Sums, and the nodes that `keras.ops` makes in a model."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from tfdeep.initializers.auto_init.propagation import is_tensor, to_numpy
+from tfdeep.initializers.auto_init.rules.measuring import computed
+from tfdeep.initializers.auto_init.rules.pointwise import apply_pointwise
+from tfdeep.initializers.auto_init.rules.registry import (
+    OPERATIONS,
+    RULES,
+    first,
+)
+
+
+def summing(signs):
+    """A rule for a sum with these signs and one factor."""
+
+    def apply(state, layer, call, args, kwargs):
+        x = first(args, kwargs)
+        parts = list(x) if isinstance(x, (list, tuple)) else list(args)
+        y = call(*args, **kwargs)
+        if not all(
+            is_tensor(p) and len(p.shape) == len(y.shape) for p in parts
+        ):
+            return computed(state, layer, lambda *a, **k: y, args, kwargs)
+        before = [state.signal(part) for part in parts]
+        sign = np.array(signs(len(parts)))
+        values = [to_numpy(p).astype("float64") for p in parts]
+        second = sum(
+            s * s * b.second for s, b in zip(sign, before, strict=True)
+        )
+        mixed = False
+        for i in range(len(parts)):
+            for j in range(i):
+                if not before[i].uncorrelated(before[j]):
+                    cross = float(np.mean(values[i] * values[j]))
+                    second = second + 2 * sign[i] * sign[j] * cross
+                    mixed = True
+        second = np.maximum(second, 0.0)
+        total = sum(b.q for b in before) or 1.0
+        return state.give(
+            y,
+            before[0].replace(
+                mean=float(
+                    sum(s * b.mean for s, b in zip(sign, before, strict=True))
+                ),
+                second=second,
+                gaussian=all(b.gaussian for b in before) and not mixed,
+                draws=frozenset().union(*(b.draws for b in before)),
+                fresh=None,
+                sensitivity=sum(b.sensitivity * b.q for b in before) / total,
+            ),
+        )
+
+    return apply
+
+
+plus = summing(lambda n: [1.0] * n)
+minus = summing(lambda n: [1.0, -1.0])
+RULES.update(
+    {
+        layers.Add: plus,
+        layers.Subtract: minus,
+        layers.Average: summing(lambda n: [1.0 / n] * n),
+    }
+)
+
+
+def function_node(state, operation, call, args, kwargs):
+    """A `keras.ops` node; exact where it is a function of one value."""
+    tensors = [x for x in keras.tree.flatten((args, kwargs)) if is_tensor(x)]
+    if len(tensors) == 1 and args and tensors[0] is args[0]:
+        rest = args[1:]
+        return apply_pointwise(
+            state, lambda x: operation.call(x, *rest, **kwargs), args[0]
+        )
+    return computed(state, operation, call, args, kwargs)
+
+
+OPERATIONS.update(
+    {
+        "Add": plus,
+        "Subtract": minus,
+        **dict.fromkeys(
+            ("Relu", "Relu6", "Elu", "Selu", "Gelu", "Silu", "Tanh", "Sigmoid")
+            + (
+                "Softplus",
+                "LeakyRelu",
+                "HardSigmoid",
+                "HardSilu",
+                "Mish",
+                "Abs",
+            )
+            + ("Square", "Exp", "Sin", "Cos"),
+            function_node,
+        ),
+    }
+)

@@ -1,0 +1,80 @@
+"""Functions of each value by itself."""
+
+import numpy as np
+from keras import layers, ops
+
+from tfdeep.initializers.auto_init import gaussian
+from tfdeep.initializers.auto_init.propagation import channel_axis, to_numpy
+from tfdeep.initializers.auto_init.rules.registry import first, rule, single
+from tfdeep.initializers.auto_init.signal import measure
+
+POINTWISE: dict = {}
+
+
+def is_pointwise(function) -> bool:
+    """Whether each output depends on the input at its own place alone."""
+    key = id(function)
+    if key not in POINTWISE:
+        POINTWISE[key] = (_try_pointwise(function), function)
+    return POINTWISE[key][0]
+
+
+def _try_pointwise(function) -> bool:
+    z = np.linspace(-2.0, 3.0, 42, dtype="float32").reshape(6, 7)
+    try:
+        y = to_numpy(function(ops.convert_to_tensor(z)))
+        parts = [
+            (z[::-1, ::-1].copy(), y[::-1, ::-1]),
+            (z[:2, :3].copy(), y[:2, :3]),
+        ]
+        return y.shape == z.shape and all(
+            np.allclose(
+                to_numpy(function(ops.convert_to_tensor(part))), expected
+            )
+            for part, expected in parts
+        )
+    except Exception:  # A user's function may demand any shape.
+        return False
+
+
+def apply_pointwise(state, function, x):
+    """`function(x)`, with the exact moments where x is normal."""
+    before = state.signal(x)
+    y = function(x)
+    if not (before.gaussian and is_pointwise(function)):
+        signal = measure(to_numpy(y), channel_axis(len(y.shape)))
+        signal = signal.replace(
+            draws=before.draws, sensitivity=before.sensitivity
+        )
+        state.know(y, signal)
+        return y
+
+    def numpy_function(values):
+        return to_numpy(function(ops.convert_to_tensor(single(values))))
+
+    mean, second = gaussian.second_moments(numpy_function, before.second)
+    step = 0.05
+    q = [
+        gaussian.moments(numpy_function, 0.0, before.q * factor)[1]
+        for factor in (1 - step, 1 + step)
+    ]
+    slope = 1.0
+    if min(q) > 0:
+        slope = np.log(q[1] / q[0]) / np.log((1 + step) / (1 - step))
+    return state.give(
+        y,
+        before.replace(
+            mean=float(np.mean(mean)),
+            second=second,
+            gaussian=False,
+            fresh=None,
+            sensitivity=before.sensitivity * float(slope),
+        ),
+    )
+
+
+@rule(layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
+def activation(state, layer, call, args, kwargs):
+    """A function of each value."""
+    function = getattr(layer, "activation", None) or layer.call
+    return apply_pointwise(state, function, first(args, kwargs))

@@ -1,0 +1,236 @@
+"""The loss of a model as a function of one scale per weight tensor.
+
+    theta_i = alpha_i theta_i^0,    L(alpha) = loss(model(x; theta), y)
+
+The model is only read, through a stateless scope; its weights change once,
+at the end, in `write_back`.
+"""
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tfdeep.initializers.without_noise import every_layer
+
+
+class ScaledLoss:
+    """The loss of a built model, and which of its weights are scaled.
+
+    All trainable weights that are not zero get a scale.
+
+    Args:
+        model: a built `keras.Model`.
+        loss: a Keras loss, its name, or a function of labels and
+            predictions; `None` takes the loss the model is compiled with.
+
+    Raises:
+        TypeError: if `model` or `loss` is something else.
+        ValueError: if the model cannot be scaled, or has no loss.
+    """
+
+    def __init__(self, model: Any, loss: Any = None):
+        check_model(model)
+        self.model = model
+        self.loss = loss_function(model, loss)
+        self.variables = list(model.trainable_variables)
+        self.weights = [ops.convert_to_tensor(v.value) for v in self.variables]
+        self.state = [
+            ops.convert_to_tensor(v.value)
+            for v in model.non_trainable_variables
+        ]
+        self.scaled = [
+            index
+            for index, weight in enumerate(self.weights)
+            if np.any(ops.convert_to_numpy(weight))
+        ]
+        if not self.scaled:
+            raise ValueError(
+                f"The model {model.name!r} came without a trainable weight "
+                "other than zero. GradInit scales such weights. Make its "
+                "layers trainable and initialize them first."
+            )
+        check_not_shared(model)
+        self.names = [self.variables[index].path for index in self.scaled]
+        double = any(v.dtype == "float64" for v in self.variables)
+        self.dtype = "float64" if double else "float32"
+
+    def scale(self, scales, weights) -> list:
+        """alpha_i theta_i^0 for the scaled weights, the others as they are."""
+        theta = list(weights)
+        for scale, index in zip(
+            ops.unstack(scales, len(self.scaled)), self.scaled, strict=True
+        ):
+            theta[index] = theta[index] * ops.cast(scale, theta[index].dtype)
+        return theta
+
+    def __call__(self, weights, state, batch):
+        """The loss of a batch in training mode; the state is not updated."""
+        x, y, sample_weight = batch
+        mapping = [
+            *zip(self.variables, weights, strict=True),
+            *zip(self.model.non_trainable_variables, state, strict=True),
+        ]
+        with keras.StatelessScope(mapping, collect_losses=True):
+            y_pred = self.model(x, training=True)
+            return self.loss(x, y, y_pred, sample_weight)
+
+    def check_batch(self, batch) -> None:
+        """Call the loss with zeros in place of predictions.
+
+        What labels do not fit is said here, rather than within a program.
+        """
+        x, y, sample_weight = tree.map_structure(_tensor, batch)
+        predicted = self.model.compute_output_spec(
+            tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype), x)
+        )
+        zeros = tree.map_structure(
+            lambda spec: ops.zeros(spec.shape, spec.dtype), predicted
+        )
+        try:
+            with keras.StatelessScope(collect_losses=True):
+                self.loss(x, y, zeros, sample_weight)
+        except Exception as error:
+            raise ValueError(
+                f"The loss came with labels of shape {_shapes(y)} for "
+                f"predictions of shape {_shapes(zeros)}, which it does not "
+                "take. Pass labels that fit the loss and the model's output "
+                f"({str(error).splitlines()[0] if str(error) else error!r})."
+            ) from error
+
+    def write_back(self, scales) -> None:
+        """Scale the model's weights: all of them, or none."""
+        old = [variable.value for variable in self.variables]
+        old = [ops.copy(value) for value in old]
+        new = self.scale(ops.convert_to_tensor(scales, self.dtype), old)
+        try:
+            for index in self.scaled:
+                self.variables[index].assign(new[index])
+        except BaseException:  # An interrupt too, and it goes on from here.
+            for variable, value in zip(self.variables, old, strict=True):
+                variable.assign(value)
+            raise
+
+
+def _tensor(value):
+    return None if value is None else ops.convert_to_tensor(value)
+
+
+def _shapes(tensors):
+    shapes = [tuple(t.shape) for t in tree.flatten(tensors) if t is not None]
+    return shapes[0] if len(shapes) == 1 else shapes
+
+
+def loss_function(model: keras.Model, loss: Any) -> Callable:
+    """A function `(x, y, y_pred, sample_weight)` that returns a scalar."""
+    if loss is None:
+        return _compiled_loss(model)
+    try:
+        given = keras.losses.get(loss)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"`loss` came as {loss!r}. It must be a Keras loss, the name of "
+            "one, or a function of labels and predictions. Pass one, such as "
+            "'sparse_categorical_crossentropy'."
+        ) from error
+
+    def call(x, y, y_pred, sample_weight):
+        if isinstance(given, keras.losses.Loss):
+            return given(y, y_pred, sample_weight=sample_weight)
+        values = given(y, y_pred)
+        if sample_weight is not None:
+            values = values * ops.cast(sample_weight, values.dtype)
+        return ops.mean(values)
+
+    return call
+
+
+def _compiled_loss(model):
+    own = type(model).compute_loss is not keras.Model.compute_loss
+    if not model.compiled or (model.loss is None and not own):
+        how = "with no loss" if model.compiled else "not compiled"
+        raise ValueError(
+            f"The model {model.name!r} came {how}. GradInit needs a loss to "
+            "take the gradient of. Compile the model with one, or pass `loss`."
+        )
+
+    def call(x, y, y_pred, sample_weight):
+        return model.compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight
+        )
+
+    return call
+
+
+def check_model(model: Any) -> None:
+    """Raise unless `model` is a built model of float32 or float64 weights."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"`model` came as {type(model).__name__}. GradInit scales the "
+            "weights of a keras.Model. Pass one."
+        )
+    if not model.built:
+        raise ValueError(
+            f"The model {model.name!r} came without weights, not built yet. "
+            "GradInit scales weights that exist. Call `model.build` with the "
+            "input shape first."
+        )
+    for layer in every_layer(model):
+        if layer.dtype_policy.quantization_mode is not None:
+            _refuse(layer, "quantized", "Initialize first, then quantize.")
+        if getattr(layer, "lora_enabled", False):
+            _refuse(layer, "adapted by LoRA", "Initialize first, then adapt.")
+        if layer.compute_dtype in ("float16", "bfloat16"):
+            _refuse(
+                layer,
+                f"computed in {layer.compute_dtype}",
+                "Initialize a copy of the model in float32, then copy its "
+                "weights with set_weights.",
+            )
+
+
+def _refuse(layer, what, remedy):
+    raise ValueError(
+        f"The layer {layer.name!r} came {what}. GradInit takes gradients of "
+        f"gradients, in float32 or float64, of the weights themselves. {remedy}"
+    )
+
+
+def check_not_shared(model: keras.Model) -> None:
+    """Raise if another network would be left with half of it scaled.
+
+    That is a model, neither within this one nor around it, that has some of
+    its weights and others besides. A model of the same layers alone, such as
+    one that returns activations, is not another network.
+    """
+    if _shared(model) is None:
+        return
+    gc.collect()  # It may be one that nobody holds any more.
+    found = _shared(model)
+    if found is not None:
+        other, name = found
+        raise ValueError(
+            f"The weight {name!r} came shared with the model {other!r}, which "
+            "has further weights. GradInit would scale half of that model. "
+            "Share weights after initialization, or pass a clone."
+        )
+
+
+def _shared(model):
+    own = {id(v): v.path for v in model.trainable_variables}
+    parts = {id(layer) for layer in every_layer(model)}
+    for other in gc.get_objects():
+        if not issubclass(type(other), keras.Model) or id(other) in parts:
+            continue
+        if not getattr(other, "built", False):
+            continue
+        theirs = [id(v) for v in other.trainable_variables]
+        common = [key for key in theirs if key in own]
+        if not common or len(common) == len(theirs):
+            continue
+        if all(layer is not model for layer in every_layer(other)):
+            return other.name, own[common[0]]
+    return None
