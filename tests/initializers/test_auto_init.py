@@ -389,7 +389,7 @@ class TestUnstableChains:
 
     def test_relu_is_stable(self):
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             AutoInit(seed=0).initialize_model(mlp(20, 64))
 
 

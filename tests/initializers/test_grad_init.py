@@ -28,20 +28,29 @@ GOLDEN = np.load(Path(__file__).with_name("gradinit_golden.npz"))
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+def double_precision():
+    """A scope in which JAX has float64; older releases hide it elsewhere."""
+    if BACKEND != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64()
+
+
 @pytest.fixture
 def float64():
     """Double precision, on JAX for as long as the test runs."""
     before = keras.config.floatx()
-    keras.config.set_floatx("float64")
-    if BACKEND == "jax":
-        from jax.experimental import enable_x64
-
-        scope = enable_x64()
-    else:
-        scope = contextlib.nullcontext()
-    with scope:
-        yield
-    keras.config.set_floatx(before)
+    with double_precision():
+        keras.config.set_floatx("float64")
+        try:
+            yield
+        finally:
+            keras.config.set_floatx(before)
 
 
 def mlp(classes=3, compiled=True, **kwargs):

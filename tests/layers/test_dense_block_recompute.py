@@ -127,7 +127,7 @@ def test_the_compiler_does_not_merge_the_recomputation():
         flops.append(program.cost_analysis()["flops"])
         memory.append(program.memory_analysis().temp_size_in_bytes)
     assert flops[1] > 1.25 * flops[0]
-    assert memory[1] < 0.6 * memory[0]
+    assert memory[1] < 0.7 * memory[0]
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
