@@ -1,7 +1,7 @@
 """Checks of arguments that would otherwise fail silently or far away."""
 
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 
 
 def check_probability(name: str, value: float) -> None:
@@ -16,11 +16,20 @@ def check_probability(name: str, value: float) -> None:
 
 def check_positive(name: str, value: int) -> None:
     """Raise `ValueError` unless `value` is a positive integer."""
-    integer = isinstance(value, int) and not isinstance(value, bool)
-    if not integer or value < 1:
+    integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not integer or int(value) < 1:
         raise ValueError(
             f"`{name}` came as {value!r}. It must be a positive integer. "
             "Pass a whole number of at least 1."
+        )
+
+
+def check_whole(name: str, value: int) -> None:
+    """Raise `ValueError` unless `value` is an integer."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ValueError(
+            f"`{name}` came as {value!r}. It must be an integer. "
+            "Pass a whole number."
         )
 
 
@@ -32,4 +41,30 @@ def check_choice(name: str, value: object, choices: Iterable) -> None:
         raise ValueError(
             f"`{name}` came as {value!r}. It must be one of {listed}. "
             "Pass one of these."
+        )
+
+
+def check_seed(seed: int | None) -> None:
+    """Raise `ValueError` unless `seed` is a whole number from 0, or None."""
+    integer = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if seed is not None and not (integer and int(seed) >= 0):
+        raise ValueError(
+            f"`seed` came as {seed!r}. It must be a whole number of at least "
+            "0, or None. Pass for example 0."
+        )
+
+
+def check_images(layer, input_shape) -> None:
+    """Raise `ValueError` unless the shape is that of a batch of images."""
+    if len(input_shape) != 4:
+        raise ValueError(
+            f"{type(layer).__name__} came with an input of shape "
+            f"{tuple(input_shape)}. It takes images, a tensor of rank 4. "
+            "Add the missing axis, or use a layer for this rank."
+        )
+    if input_shape[layer.channel_axis] is None:
+        raise ValueError(
+            f"{type(layer).__name__} came with an input of shape "
+            f"{tuple(input_shape)}. Its weights need a known number of "
+            "channels. Give it in the model's Input."
         )

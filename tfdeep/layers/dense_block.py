@@ -18,7 +18,7 @@ import keras
 from keras import ops
 
 from tfdeep import backend
-from tfdeep.checks import check_positive, check_probability
+from tfdeep.checks import check_images, check_positive, check_probability
 from tfdeep.layers.units import ConvUnits
 
 
@@ -178,6 +178,7 @@ class DenseBlock(ConvUnits):
     def build(self, input_shape):
         if self.dense_layers:
             return
+        check_images(self, input_shape)
         shape = list(input_shape)
         for index in range(self.num_layers):
             layer = self.sequence(

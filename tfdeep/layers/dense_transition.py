@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from tfdeep.checks import check_probability
+from tfdeep.checks import check_images, check_probability
 from tfdeep.layers.units import ConvUnits
 
 
@@ -60,6 +60,7 @@ class DenseTransition(ConvUnits):
     def build(self, input_shape):
         if self.transition is not None:
             return
+        check_images(self, input_shape)
         channels = input_shape[self.channel_axis]
         if self._filters(channels) < 1:
             raise ValueError(

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from tfdeep.checks import check_probability
 from tfdeep.layers.seed_state import SavesSeedState
 
 
@@ -68,16 +69,18 @@ class DropPath(SavesSeedState, keras.layers.Dropout):
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs):
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)):
-            raise ValueError(
-                f"`rate` came as {rate!r}. It must be a number in [0, 1]. "
-                "Pass the probability of dropping a sample, such as 0.1."
-            )
-        super().__init__(rate, seed=seed, **kwargs)
+        check_probability("rate", rate)
+        super().__init__(float(rate), seed=seed, **kwargs)
 
     def call(self, inputs, training=False):
         if not training or self.rate == 0:
             return inputs
+        inputs = ops.convert_to_tensor(inputs)
+        if not keras.backend.is_float_dtype(inputs.dtype):
+            raise ValueError(
+                f"DropPath came with inputs of dtype {inputs.dtype}. It "
+                "scales them, which takes floating-point numbers. Cast them."
+            )
         return drop_path(inputs, self.rate, self.seed_generator)
 
     def get_config(self):

@@ -8,7 +8,12 @@ options A, B, C, or none for a plain net) and stochastic depth.
 
 from keras import ops
 
-from tfdeep.checks import check_choice, check_positive, check_probability
+from tfdeep.checks import (
+    check_choice,
+    check_images,
+    check_positive,
+    check_probability,
+)
 from tfdeep.layers.shortcuts import ZeroPadShortcut, strided_shape
 from tfdeep.layers.stochastic_depth import StochasticDepth
 from tfdeep.layers.units import ConvUnits
@@ -84,12 +89,7 @@ class ResidualBlock(ConvUnits):
     def build(self, input_shape):
         if self.branch is not None:
             return
-        if len(input_shape) != 4:
-            raise ValueError(
-                f"{type(self).__name__} came with an input of shape "
-                f"{tuple(input_shape)}. It takes images, a tensor of rank 4. "
-                "Add the missing axis, or use a layer for this rank."
-            )
+        check_images(self, input_shape)
         channels = input_shape[self.channel_axis]
         changes = self.strides > 1 or channels != self.output_filters
         self._build_preactivation(channels, changes, input_shape)

@@ -6,11 +6,12 @@ initialised, normalised and decayed is said once, here.
 """
 
 import math
+from numbers import Real
 
 import keras
 import numpy as np
 
-from tfdeep.checks import check_choice
+from tfdeep.checks import check_choice, check_seed
 from tfdeep.layers.grouped_conv import GroupedConv2D
 from tfdeep.layers.seed_state import Dropout
 
@@ -75,11 +76,13 @@ class ConvUnits(keras.layers.Layer):
         check_choice(
             "data_format", data_format, ("channels_last", "channels_first")
         )
-        if weight_decay < 0:
+        number = isinstance(weight_decay, Real)
+        if not number or not 0 <= float(weight_decay) < float("inf"):
             raise ValueError(
-                f"`weight_decay` came as {weight_decay}. It must be 0 or "
-                "more. Pass 0.0 for none."
+                f"`weight_decay` came as {weight_decay!r}. It must be a "
+                "number of 0 or more. Pass 0.0 for none."
             )
+        check_seed(seed)
         self.norm = norm
         self.data_format = data_format
         self.weight_decay = weight_decay

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 
 import keras
 
-from tfdeep.checks import check_choice, check_positive, check_probability
+from tfdeep.checks import (
+    check_choice,
+    check_positive,
+    check_probability,
+    check_seed,
+    check_whole,
+)
 from tfdeep.layers import ResidualBlock, linear_survival
 from tfdeep.layers.units import ConvUnits, l2_decay, seed_stream
 
@@ -62,6 +68,7 @@ class Architecture:
         shape, classes = FORMS[self.form]
         self.classes = classes if self.classes is None else self.classes
         check_positive("classes", self.classes)
+        check_seed(self.seed)
         self._seeds = seed_stream(self.seed)
         self.units = ConvUnits(**self.unit_options())
         self.data_format = self.units.data_format
@@ -177,6 +184,7 @@ def residual_model(
 
 def blocks_per_stage(depth: int, step: int, offset: int, family: str) -> int:
     """n of a depth `step * n + offset`, or an error naming valid depths."""
+    check_whole("depth", depth)
     count, rest = divmod(depth - offset, step)
     if rest or count < 1:
         below = max(count, 1) * step + offset
@@ -189,6 +197,7 @@ def blocks_per_stage(depth: int, step: int, offset: int, family: str) -> int:
 
 def look_up_depth(depth: int, table: dict, family: str):
     """The entry of a depth, or an error naming the nearest valid depths."""
+    check_whole("depth", depth)
     if depth not in table:
         nearest = sorted(table, key=lambda known: abs(known - depth))[:2]
         raise ValueError(

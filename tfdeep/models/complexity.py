@@ -34,8 +34,8 @@ def multiply_adds(model: keras.Model) -> int:
         The number of multiply-adds, an integer.
 
     Raises:
-        ValueError: if an image size is unknown, or a layer is called more
-            than once in the model.
+        ValueError: if it is no built model, an image size is unknown, or a
+            layer is called more than once in the model.
 
     Example:
         >>> import tfdeep
@@ -43,6 +43,11 @@ def multiply_adds(model: keras.Model) -> int:
         >>> tfdeep.models.multiply_adds(net)
         40551040
     """
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(
+            f"`model` came as {model!r}. The count needs a keras.Model with "
+            "known image sizes. Build it with a full input_shape."
+        )
     return sum(_count(*child) for child in _children(model, None))
 
 

@@ -43,8 +43,9 @@ def ResNet(
     """Residual network of He et al., post- or pre-activation.
 
     The cifar form has depth 6n+2 (basic blocks; 20, 32, 44, 56, 110, 1202)
-    or 9n+2 (bottleneck; 164, 1001); the imagenet form 18, 34, 50, 101, 152
-    or 200. `shortcut="none"` gives the plain net of the same depth;
+    or 9n+2 (`block="bottleneck"`, which pre-activation nets of 164 and 1001
+    layers take by themselves); the imagenet form 18, 34, 50, 101, 152 or
+    200. `shortcut="none"` gives the plain net of the same depth;
     `survival_probability=0.5` trains it with stochastic depth.
 
     Reference:
@@ -59,7 +60,7 @@ def ResNet(
         depth: integer, the number of weighted layers.
         block: `"basic"`, `"bottleneck"`, or `None` for the paper's choice:
             by depth in the imagenet form; in the cifar form bottleneck for
-            pre-activation nets of depth 9n+2, else basic.
+            pre-activation nets of depth 9n+2 above 110, else basic.
         preactivation: boolean, BN and ReLU before each convolution.
         shortcut: `"A"`, `"A-average"`, `"B"`, `"C"`, `"none"`, or `None` for
             the paper's choice: A for basic blocks in the cifar form, else B.

@@ -1,5 +1,7 @@
 """Wide residual networks: fewer layers, more channels."""
 
+from numbers import Real
+
 import keras
 
 from tfdeep.layers import AggregatedBlock, BasicBlock, WideBlock
@@ -20,7 +22,7 @@ def WideResNet(
     The cifar form has depth 6n+4 (10, 16, 22, 28, 40), pre-activation basic
     blocks of 16, 32 and 64 times `width` channels and optional dropout
     between their convolutions. The imagenet form widens ResNet-18 and 34, or
-    the 3x3 convolutions alone of ResNet-50, 101 and 152; it is
+    the 3x3 convolutions alone of ResNet-50, 101, 152 and 200; it is
     post-activation, as the authors'.
 
     Reference:
@@ -85,6 +87,12 @@ def WideResNet(
 
 def widened(filters, width: float) -> tuple[int, ...]:
     """The channels times k, which must be whole and positive."""
+    number = isinstance(width, Real) and not isinstance(width, bool)
+    if not number or not 0 < float(width) < float("inf"):
+        raise ValueError(
+            f"`width` came as {width!r}. It must be a positive number, the "
+            "factor on the channels. Pass for example 2."
+        )
     wide = [width * count for count in filters]
     if any(count < 1 or count != int(count) for count in wide):
         raise ValueError(

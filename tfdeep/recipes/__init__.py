@@ -29,6 +29,7 @@ MODULES = [
     "tfdeep.recipes.densenet",
     "tfdeep.recipes.stochastic_depth",
     "tfdeep.recipes.batch_norm",
+    "tfdeep.recipes.gradinit",
     "tfdeep.recipes.dropout",
 ]
 
