@@ -26,11 +26,11 @@ TINY = {
     "dense": (10, 4),
     "thin": (10, 1),
     "wide": (10, 2),
-    "cpu_seconds": 0.2,
     "units": 16,
     "layers": 2,
     "samples": 2,
     "every": 1,
+    "iterations": 2,
 }
 
 

@@ -36,6 +36,11 @@ class StopAfter(keras.callbacks.Callback):
         self._timer: Timer | None = None
 
     @property
+    def spent(self) -> float:
+        """The CPU seconds since the first step."""
+        return 0.0 if self._timer is None else self._timer.cpu
+
+    @property
     def epochs(self) -> float:
         """How often the data was seen."""
         return self._batches / (self.params.get("steps") or self._batches)

