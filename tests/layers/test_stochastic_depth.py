@@ -294,3 +294,11 @@ class TestArguments:
         theirs = training_step(copy, training=True)
         for _ in range(20):
             np.testing.assert_array_equal(ours(x)[0], theirs(x)[0])
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2, 5), (2, 4, 1)])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_shortcut_of_another_shape(shape, training):
+    layer = StochasticDepth(keras.layers.Dense(4), 0.5, seed=0)
+    with pytest.raises(ValueError, match="`shortcut` came with shape"):
+        layer(images(2, 3), images(*shape), training=training)

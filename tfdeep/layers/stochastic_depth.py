@@ -138,6 +138,8 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
             )
 
     def call(self, inputs, shortcut=None, mask=None, training=None):
+        if shortcut is not None:
+            self._check_shortcut(inputs, shortcut)
         arguments = {"training": training}
         if mask is not None and self._branch_takes("mask"):
             arguments["mask"] = mask
@@ -147,6 +149,18 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
         if self.survival_probability < 1.0:
             outputs *= ops.cast(self.survival_probability, outputs.dtype)
         return outputs if shortcut is None else shortcut + outputs
+
+    def _check_shortcut(self, inputs, shortcut):
+        """A dropped branch would hide that the two do not fit."""
+        branch = tuple(self.layer.compute_output_shape(inputs.shape))
+        sizes = zip(branch, shortcut.shape, strict=False)
+        fits = all(a == b or None in (a, b) for a, b in sizes)
+        if len(branch) != len(shortcut.shape) or not fits:
+            raise ValueError(
+                f"`shortcut` came with shape {tuple(shortcut.shape)}. The "
+                f"branch '{self.layer.name}' returns {branch}. Pass a "
+                "shortcut of the branch's shape, such as its projection."
+            )
 
     def _call_sometimes(self, inputs, shortcut, arguments):
         def then(outputs):
