@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from tfdeep.checks import check_choice, check_positive, check_probability
+from tfdeep.checks import (
+    check_choice,
+    check_images,
+    check_positive,
+    check_probability,
+    check_seed,
+    check_whole,
+)
+from tfdeep.layers.units import ConvUnits
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.0, 0.5, 1.0, np.float32(0.25)])
@@ -24,7 +32,7 @@ def test_no_probability(value):
     )
 
 
-@pytest.mark.parametrize("value", [1, 2, 10**9])
+@pytest.mark.parametrize("value", [1, 2, 10**9, np.int64(3)])
 def test_a_positive_integer_passes(value):
     assert check_positive("n", value) is None
 
@@ -51,3 +59,47 @@ def test_no_choice(value):
         f"`form` came as {value!r}. It must be one of 'a', 'b'. "
         "Pass one of these."
     )
+
+
+@pytest.mark.parametrize("value", [-3, 0, 7, np.int32(2)])
+def test_a_whole_number_passes(value):
+    assert check_whole("depth", value) is None
+
+
+@pytest.mark.parametrize("value", ["20", None, 20.0, float("nan"), [18], True])
+def test_no_whole_number(value):
+    with pytest.raises(ValueError) as error:
+        check_whole("depth", value)
+    assert str(error.value) == (
+        f"`depth` came as {value!r}. It must be an integer. "
+        "Pass a whole number."
+    )
+
+
+@pytest.mark.parametrize("value", [None, 0, 3, np.int64(5)])
+def test_a_seed_passes(value):
+    assert check_seed(value) is None
+
+
+@pytest.mark.parametrize("value", ["abc", 1.5, -1, True])
+def test_no_seed(value):
+    with pytest.raises(ValueError) as error:
+        check_seed(value)
+    assert str(error.value) == (
+        f"`seed` came as {value!r}. It must be a whole number of at least 0, "
+        "or None. Pass for example 0."
+    )
+
+
+@pytest.mark.parametrize(
+    "shape,message",
+    [
+        ((None, 8), "takes images, a tensor of rank 4"),
+        ((None, 8, 8, None), "a known number of channels"),
+    ],
+)
+def test_no_images(shape, message):
+    layer = ConvUnits(data_format="channels_last")
+    with pytest.raises(ValueError, match=message):
+        check_images(layer, shape)
+    assert check_images(layer, (None, None, None, 3)) is None

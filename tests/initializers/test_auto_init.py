@@ -294,6 +294,38 @@ class TestKindsOfModels:
             second.scale, (16 * (0.5 + 4.0) / 2) ** -0.5, rtol=1e-5
         )
 
+    def test_a_dict_of_inputs(self):
+        a, b = keras.Input((8,), name="a"), keras.Input((4,), name="b")
+        outputs = layers.Dense(4)(layers.Concatenate()([b, a]))
+        model = keras.Model({"b": b, "a": a}, outputs)
+        init = AutoInit({"a": 0.0, "b": 2.0}, {"a": 1.0, "b": 5.0}, seed=0)
+        init.initialize_model(model)
+        np.testing.assert_allclose(
+            init.report.records[-1].scale, (8 * 1 + 4 * 9) ** -0.5, rtol=1e-5
+        )
+        data = {"a": np.ones((6, 8)), "b": np.zeros((6, 4))}
+        init = AutoInit.from_data(data, seed=0)
+        init.initialize_model(model)
+        np.testing.assert_allclose(
+            init.report.records[-1].scale, 8**-0.5, rtol=1e-5
+        )
+
+    def test_nodes_of_keras_ops_are_functions_or_measured(self):
+        inputs = keras.Input((6, 16))
+        y = layers.Dense(16)(inputs)
+        y = keras.ops.softsign(y)  # Of each value.
+        y = keras.ops.reshape(y, (-1, 96))
+        first, _ = keras.ops.split(y, 2, axis=-1)
+        model = keras.Model(inputs, keras.ops.softmax(3.0 * first))
+        records = {r.layer: r for r in self.last(model).records}
+        z = np.random.default_rng(0).standard_normal(10**6)
+        expected = np.mean((z / (1 + np.abs(z))) ** 2)
+        np.testing.assert_allclose(
+            records["Softsign"].second, expected, rtol=0.01
+        )
+        np.testing.assert_allclose(records["Split"].second, expected, rtol=0.05)
+        assert records["Softmax"].mean == pytest.approx(1 / 48, rel=1e-3)
+
     def test_a_function_of_keras_ops(self):
         inputs = keras.Input((64,))
         y = layers.Dense(64)(inputs)
@@ -334,7 +366,7 @@ class TestKindsOfModels:
     def test_our_nets(self, net):
         init = AutoInit(seed=0)
         init.initialize_model(net())
-        verified = init.report.verify(draws=4)
+        verified = init.report.verify(draws=10)
         assert not init.report.probed
         assert verified.within(0.02).mean() >= 0.9
         assert verified.within(0.1).mean() >= 0.97
@@ -423,7 +455,10 @@ class TestReport:
 @pytest.mark.parametrize(
     "arguments,message",
     [
+        ({"input_mean": float("inf")}, "`input_mean` came as inf"),
         ({"input_variance": 0.0}, "`input_variance` came as 0.0"),
+        ({"input_variance": "1"}, "`input_variance` came as '1'"),
+        ({"seed": "abc"}, "`seed` came as 'abc'"),
         ({"signal_variance": float("nan")}, "`signal_variance` came as nan"),
         ({"distribution": "normal"}, "`distribution` came as 'normal'"),
     ],
@@ -431,6 +466,31 @@ class TestReport:
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         AutoInit(**arguments)
+
+
+@pytest.mark.parametrize(
+    "data,message",
+    [
+        (np.ones((5, 31)), "array of shape .5, 31."),
+        (np.ones((0, 32)), "`input_mean` came as nan"),
+        (np.full((5, 32), np.nan), "`input_mean` came as nan"),
+        ([np.ones((5, 32))] * 2, "came with 2 inputs"),
+    ],
+)
+def test_bad_data(data, message):
+    model = mlp()
+    before = values_of(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, of an empty mean.
+        with pytest.raises(ValueError, match=message):
+            AutoInit.from_data(data).initialize_model(model)
+    for old, new in zip(before, values_of(model), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_one_draw_has_no_standard_error():
+    with pytest.raises(ValueError, match="`draws` came as 1"):
+        propagate(mlp()).verify(draws=1)
 
 
 def test_bad_models():

@@ -105,3 +105,9 @@ def test_config_has_what_the_constructor_takes():
     assert config["rate"] == 0.2 and config["seed"] == 3
     assert "noise_shape" not in config
     assert DropPath.from_config(config).get_config() == config
+
+
+def test_whole_numbers_cannot_be_scaled():
+    layer = DropPath(0.5, seed=0, dtype="int32")
+    with pytest.raises(ValueError, match="inputs of dtype.*int32"):
+        layer(np.ones((4, 3), "int32"), training=True)

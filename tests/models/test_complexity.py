@@ -93,3 +93,17 @@ def test_an_activation_called_twice_counts_nothing_anyway():
     inputs = keras.Input((4,))
     x = keras.layers.Dense(3)(relu(inputs))
     assert multiply_adds(keras.Model(inputs, relu(x))) == 4 * 3
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        None,
+        "x",
+        keras.layers.Dense(3),
+        keras.Sequential([keras.layers.Dense(3)]),
+    ],
+)
+def test_what_is_no_built_model_is_refused(model):
+    with pytest.raises(ValueError, match="`model` came as"):
+        multiply_adds(model)

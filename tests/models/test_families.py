@@ -218,3 +218,15 @@ class TestDenseNet:
     def test_bad_arguments(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             DenseNet(**arguments)
+
+
+@pytest.mark.parametrize("width", ["2", None, float("nan"), -1, 0, True])
+def test_a_width_that_is_no_factor(width):
+    with pytest.raises(ValueError, match="`width` came as .*positive number"):
+        WideResNet(10, width)
+
+
+@pytest.mark.parametrize("decay", ["1e-4", None, -1.0, float("inf")])
+def test_a_weight_decay_that_is_none(decay):
+    with pytest.raises(ValueError, match="`weight_decay` came as"):
+        ResNet(8, weight_decay=decay)

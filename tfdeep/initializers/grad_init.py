@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdeep.checks import check_choice, check_positive
+from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.initializers.half_batches import half_batches
 from tfdeep.initializers.scale_gradients import ScaleAdam, ScaleGradients
 from tfdeep.initializers.scaled_loss import ScaledLoss
@@ -135,7 +135,7 @@ class GradInit:
         _check_number("gamma", gamma)
         _check_number("scale_learning_rate", scale_learning_rate)
         _check_number("min_scale", min_scale, least=0.0, most=1.0)
-        _check_seed(seed)
+        check_seed(seed)
         check_choice("normalize", normalize, (True, False))
         check_choice("overlap", overlap, (True, False))
         self.algorithm = algorithm
@@ -284,14 +284,4 @@ def _check_number(name, value, least=None, most=None):
         raise ValueError(
             f"`{name}` came as {value!r}. It must be {wanted}. See the "
             "docstring for the paper's values and pass one of that size."
-        )
-
-
-def _check_seed(seed):
-    if seed is not None and (
-        isinstance(seed, bool) or not isinstance(seed, int)
-    ):
-        raise ValueError(
-            f"`seed` came as {seed!r}. It must be an integer or None. Pass a "
-            "whole number to repeat a run."
         )

@@ -75,7 +75,6 @@ class DropPath(SavesSeedState, keras.layers.Dropout):
     def call(self, inputs, training=False):
         if not training or self.rate == 0:
             return inputs
-        inputs = ops.convert_to_tensor(inputs)
         if not keras.backend.is_float_dtype(inputs.dtype):
             raise ValueError(
                 f"DropPath came with inputs of dtype {inputs.dtype}. It "

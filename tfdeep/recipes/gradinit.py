@@ -36,7 +36,7 @@ def arms(context):
         )
         return compiled(context, net)
 
-    return dict.fromkeys((DEFAULT, ANALYTIC, LEARNED), partial(build))
+    return dict.fromkeys((DEFAULT, ANALYTIC, LEARNED), build)
 
 
 def run(context):
@@ -66,21 +66,13 @@ def initialize(run):
             iterations=settings.iterations,
             seed=run.seed,
             verbose=0,
-        ).initialize_model(
-            run.model, data, batch_size=min(settings.batch_size, 128)
-        )
+        ).initialize_model(run.model, data, batch_size=settings.batch_size)
 
 
-def learned_trains(results):
-    gap = results.difference(DEFAULT, LEARNED, "test_error")
-    a, b = (results.spread(arm, "test_error") for arm in (DEFAULT, LEARNED))
-    return Verdict(gap.clear, f"test error: default {a}, GradInit {b}")
-
-
-def analytic_trains(results):
-    gap = results.difference(DEFAULT, ANALYTIC, "test_error")
-    a, b = (results.spread(arm, "test_error") for arm in (DEFAULT, ANALYTIC))
-    return Verdict(gap.clear, f"test error: default {a}, AutoInit {b}")
+def trains(results, arm):
+    gap = results.difference(DEFAULT, arm, "test_error")
+    default, ours = (results.spread(a, "test_error") for a in (DEFAULT, arm))
+    return Verdict(gap.clear, f"test error: default {default}, {arm} {ours}")
 
 
 def scale(about, data=None, **settings):
@@ -102,13 +94,13 @@ RECIPE = Recipe(
             "From GradInit's start the test error is lower than from the "
             "default.",
             "Zhu et al., table 1: VGG-19 without BN 94.71 % accuracy",
-            learned_trains,
+            partial(trains, arm=LEARNED),
         ),
         Claim(
             "AutoInit trains",
             "From AutoInit's start it is lower, too.",
             "Bingham and Miikkulainen, table 1",
-            analytic_trains,
+            partial(trains, arm=ANALYTIC),
         ),
     ),
     data="digits",

@@ -2,11 +2,12 @@
 
 import functools
 import warnings
+from numbers import Real
 
 import keras
 import numpy as np
 
-from tfdeep.checks import check_choice, check_positive
+from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.initializers.auto_init.inputs import Backup, arrays, sample
 from tfdeep.initializers.auto_init.propagation import Propagation
 from tfdeep.initializers.auto_init.report import SignalReport, average
@@ -18,7 +19,10 @@ from tfdeep.initializers.auto_init.weights import (
     generator,
 )
 
-UNSTABLE = 1.5
+# Inputs of a pass. Where a small change grows, single inputs differ by orders
+# of magnitude, and their mean over few would not be that of others.
+SAMPLE, POLISH_SAMPLE = 256, 4096
+UNSTABLE = 1.5  # Growth of a small change that is warned about.
 
 
 class AutoInit:
@@ -73,9 +77,12 @@ class AutoInit:
         seed: int | None = None,
     ):
         check_choice("distribution", distribution, DISTRIBUTIONS)
+        for value in keras.tree.flatten(input_mean):
+            _check_number("input_mean", value)
         for value in keras.tree.flatten(input_variance):
             _check_variance("input_variance", value)
         _check_variance("signal_variance", signal_variance)
+        check_seed(seed)
         self.input_mean = input_mean
         self.input_variance = input_variance
         self.signal_variance = float(signal_variance)
@@ -136,8 +143,8 @@ class AutoInit:
             self.signal_variance, self.distribution, self.seed, mode
         )
         state = _run(self, model, scaler, strict=strict, polish=polish)
-        growth = instability(state.records)
-        if growth is not None and not polish:
+        growth = state.growth
+        if growth > UNSTABLE and not polish:
             warnings.warn(
                 "A relative change of the signal's second moment grows "
                 f"{growth:.1f}-fold on the way to the outputs: real draws "
@@ -199,7 +206,7 @@ def propagate(
         records,
         (),
         states[0].probed,
-        instability(records),
+        states[0].growth,
         functools.partial(_remeasure, init, model, None),
     )
 
@@ -219,7 +226,12 @@ def _run(init, model, choose, data=None, **options):
         )
     data = init.data if data is None else data
     inputs, signals = sample(
-        model, init.input_mean, init.input_variance, data, init.seed
+        model,
+        init.input_mean,
+        init.input_variance,
+        data,
+        init.seed,
+        POLISH_SAMPLE if options.get("polish") else SAMPLE,
     )
     rng = getattr(choose, "rng", None) or generator(init.seed, 0)
     state = Propagation(find_rule, choose, rng=rng, **options)
@@ -247,20 +259,19 @@ def _remeasure(init, model, scaler, x, draws):
     ]
 
 
-def _check_variance(name, value):
-    if not (np.isfinite(value) and value > 0):
+def _check_number(name, value):
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not np.isfinite(value):
         raise ValueError(
-            f"`{name}` came as {value}. It is a positive, finite number. "
-            "Give the variance of the values, not their deviation."
+            f"`{name}` came as {value!r}. It must be a finite number. Pass "
+            "one, or one for each input."
         )
 
 
-def instability(records) -> float | None:
-    """How far a small change grows, if it grows too far."""
-    growth = 1.0
-    for record in records:
-        if record.slope is not None and record.slope > 0:
-            growth = max(growth, 0.0) * record.slope
-        elif record.slope == 0:
-            growth = 1.0
-    return growth if growth > UNSTABLE else None
+def _check_variance(name, value):
+    _check_number(name, value)
+    if value <= 0:
+        raise ValueError(
+            f"`{name}` came as {value}. It must be a positive number. "
+            "Give the variance of the values, not their deviation."
+        )

@@ -27,18 +27,20 @@ def _images(batch):
     return batch[0] if isinstance(batch, tuple) else batch
 
 
-def sample(model, means, variances, data, seed):
-    """A batch of inputs and the signal of each.
+def sample(model, means, variances, data, seed, largest=256):
+    """A batch of at most `largest` inputs and the signal of each.
 
     Returns:
         `(inputs, signals)`: the structure that the model takes, and a list.
     """
-    specs = keras.tree.flatten(model.inputs)
+    structure = structure_of(model)
+    specs = keras.tree.flatten(structure)
     size = max(int(np.prod(_shape(spec)[1:])) for spec in specs)
-    batch = int(np.clip(VALUES // size, 4, 256))
+    batch = int(np.clip(VALUES // size, 4, largest))
     rng = np.random.default_rng(seed)
     if data is not None:
-        return _from_data(specs, data, batch, rng)
+        values, signals = _from_data(specs, data, batch, rng)
+        return keras.tree.pack_sequence_as(structure, values), signals
     means, variances = (_each(v, specs) for v in (means, variances))
     values, signals = [], []
     for spec, mean, variance in zip(specs, means, variances, strict=True):
@@ -54,15 +56,14 @@ def sample(model, means, variances, data, seed):
             second = np.full((1,) * len(shape), mean**2 + variance)
             signals.append(Signal(float(mean), second, gaussian=mean == 0))
         values.append(x)
-    return _structure(model, values), signals
+    return keras.tree.pack_sequence_as(structure, values), signals
 
 
-def _structure(model, values):
-    if len(values) == 1:
-        return values[0]
-    if isinstance(model.inputs, dict):
-        return dict(zip(model.inputs, values, strict=True))
-    return values
+def structure_of(model):
+    """The inputs as the model takes them: one, a list or a dict."""
+    if isinstance(model, keras.Sequential):
+        return model.inputs[0]
+    return model.input
 
 
 def _from_data(specs, data, batch, rng):
@@ -72,6 +73,8 @@ def _from_data(specs, data, batch, rng):
             f"`data` came with {len(flat)} inputs. The model has "
             f"{len(specs)}. Give one array for each."
         )
+    for array, spec in zip(flat, specs, strict=True):
+        _check_array(array, spec)
     chosen = rng.permutation(len(flat[0]))[:batch]
     values, signals = [], []
     for array in flat:
@@ -79,7 +82,25 @@ def _from_data(specs, data, batch, rng):
         values.append(x if "int" in x.dtype.name else x.astype("float32"))
         whole = measure(np.asarray(array))
         signals.append(Signal(whole.mean, np.full((1,) * x.ndim, whole.q)))
-    return keras.tree.pack_sequence_as(data, values), signals
+    return values, signals
+
+
+def _check_array(array, spec):
+    shape, wanted = np.shape(array), tuple(spec.shape)
+    fits = len(shape) == len(wanted) and all(
+        size is None or size == given
+        for size, given in zip(wanted[1:], shape[1:], strict=True)
+    )
+    if not fits or not len(array):
+        raise ValueError(
+            f"`data` came with an array of shape {shape}. The model takes "
+            f"{wanted}. Pass inputs as you pass them to fit."
+        )
+    if not np.all(np.isfinite(array)):
+        raise ValueError(
+            "`data` came with values that are infinite or not a number. "
+            "Their moments do not exist. Remove them."
+        )
 
 
 def _each(value, specs):

@@ -50,6 +50,13 @@ class Propagation:
             corrected so that their outputs have the target's.
         strict: whether a layer without a rule is an error.
         rng: NumPy generator of the draws that rules make.
+
+    Attributes:
+        records: what was predicted, call by call.
+        probed: names of layers without a rule.
+        growth: by how much a small relative change of the inputs' second
+            moment has grown at the outputs.
+        pointwise: which functions act on each value alone, by `id`.
     """
 
     def __init__(
@@ -69,6 +76,8 @@ class Propagation:
         self.strict = strict
         self.records: list[Record] = []
         self.probed: list[str] = []
+        self.growth = 1.0
+        self.pointwise: dict = {}
         self._signals: dict = {}
         self._inputs: list = []
         self._draws: dict = {}
@@ -83,7 +92,15 @@ class Propagation:
         flat = keras.tree.flatten(inputs)
         self._inputs = list(zip(flat, signals, strict=True))
         with intercept(self._handle):
-            return model(inputs, training=True)
+            outputs = model(inputs, training=True)
+        self.growth = max(
+            (
+                self.signal(y).sensitivity
+                for y in keras.tree.flatten(outputs)
+                if is_tensor(y)
+            ),
+            default=1.0,
+        )
 
     def signal(self, tensor) -> Signal:
         """What is known about a tensor; measured if nothing is."""

@@ -24,15 +24,17 @@ class SignalReport:
             of the weights), `slope` (d ln E[y^2] / d ln E[x^2]) and `note`.
         skipped: list of `(layer, reason)` of the weights left alone.
         probed: names of layers without a rule, measured on a sample.
+        growth: by how much a small relative change of the inputs' second
+            moment has grown at the outputs; real draws scatter the more.
     """
 
     def __init__(
-        self, records, skipped=(), probed=(), unstable=None, remeasure=None
+        self, records, skipped=(), probed=(), growth=1.0, remeasure=None
     ):
         self.records: list[Record] = list(records)
         self.skipped = list(skipped)
         self.probed = list(probed)
-        self.unstable = unstable
+        self.growth = growth
         self._remeasure = remeasure
 
     def __len__(self):
@@ -57,7 +59,7 @@ class SignalReport:
             ],
             "skipped": [list(pair) for pair in self.skipped],
             "probed": self.probed,
-            "unstable": self.unstable,
+            "growth": self.growth,
         }
 
     def to_json(self, path=None) -> str:
@@ -99,7 +101,12 @@ class SignalReport:
             A table with the arrays `predicted`, `measured` and
             `standard_error`, the list `names`, and `within(tolerance)`.
         """
-        check_positive("draws", draws - 1)
+        check_positive("draws", draws)
+        if draws < 2:
+            raise ValueError(
+                f"`draws` came as {draws}. A standard error needs at least "
+                "two draws. Pass for example 8."
+            )
         passes = self._remeasure(x, draws)
         measured = np.array([[r.second for r in one] for one in passes])
         return Verification(

@@ -64,7 +64,7 @@ class Scaler:
             values = to_numpy(variable).astype("float64")
             values = values * (deviation / np.sqrt(np.mean(values**2)))
         else:
-            rng = generator(self.seed, len(self.chosen))
+            rng = generator(self.seed, 1 + len(self.chosen))
             shape = tuple(variable.shape)
             values = draw(rng, shape, deviation, self.distribution)
         variable.assign(values)

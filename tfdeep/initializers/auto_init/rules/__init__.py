@@ -9,6 +9,7 @@ import importlib
 
 from keras import layers
 
+from tfdeep.initializers.auto_init.rules import pointwise
 from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.registry import (
     OPERATIONS,
@@ -17,17 +18,8 @@ from tfdeep.initializers.auto_init.rules.registry import (
 )
 
 __all__ = ["find_rule", "rule"]
-# Importing a family fills the tables.
-for family in (
-    "linear",
-    "merging",
-    "moving",
-    "noise",
-    "normalization",
-    "ours",
-    "pointwise",
-    "whole",
-):
+FAMILIES = ("linear", "merging", "moving", "noise", "normalization", "ours")
+for family in (*FAMILIES, "whole"):  # Importing one fills the tables.
     importlib.import_module(f"{__name__}.{family}")
 
 
@@ -37,5 +29,5 @@ def find_rule(operation):
         if kind in RULES:
             return RULES[kind]
     if not isinstance(operation, layers.Layer):
-        return OPERATIONS.get(type(operation).__name__, computed)
+        return OPERATIONS.get(type(operation).__name__, pointwise.operation)
     return computed

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from tfdeep.initializers.auto_init.propagation import is_tensor, to_numpy
-from tfdeep.initializers.auto_init.rules.registry import axis_of
+from tfdeep.initializers.auto_init.rules.registry import axis_of, first
 from tfdeep.initializers.auto_init.signal import measure
 
 
@@ -40,6 +40,23 @@ def measured(state, layer, tensor, inputs):
             draws=state.all_draws(), sensitivity=max(grown, default=1.0)
         ),
     )
+
+
+def followed(**changes):
+    """A rule: measured as a whole, of the same kind of law as the input."""
+
+    def apply(state, layer, call, args, kwargs):
+        before = state.signal(first(args, kwargs))
+        y = state.opaque(call, args, kwargs)
+        values = to_numpy(y)
+        signal = measure(values, axis_of(layer, values.ndim))
+        state.know(
+            y,
+            before.replace(mean=signal.mean, second=signal.second, **changes),
+        )
+        return y
+
+    return apply
 
 
 def unknown(layer) -> bool:

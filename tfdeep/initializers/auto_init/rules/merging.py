@@ -1,12 +1,10 @@
-"""Sums, and the nodes that `keras.ops` makes in a model."""
+"""Sums of tensors, which may have ancestors in common."""
 
-import keras
 import numpy as np
 from keras import layers
 
 from tfdeep.initializers.auto_init.propagation import is_tensor, to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import computed
-from tfdeep.initializers.auto_init.rules.pointwise import apply_pointwise
 from tfdeep.initializers.auto_init.rules.registry import (
     OPERATIONS,
     RULES,
@@ -68,33 +66,4 @@ RULES.update(
 )
 
 
-def function_node(state, operation, call, args, kwargs):
-    """A `keras.ops` node; exact where it is a function of one value."""
-    tensors = [x for x in keras.tree.flatten((args, kwargs)) if is_tensor(x)]
-    if len(tensors) == 1 and args and tensors[0] is args[0]:
-        rest = args[1:]
-        return apply_pointwise(
-            state, lambda x: operation.call(x, *rest, **kwargs), args[0]
-        )
-    return computed(state, operation, call, args, kwargs)
-
-
-OPERATIONS.update(
-    {
-        "Add": plus,
-        "Subtract": minus,
-        **dict.fromkeys(
-            ("Relu", "Relu6", "Elu", "Selu", "Gelu", "Silu", "Tanh", "Sigmoid")
-            + (
-                "Softplus",
-                "LeakyRelu",
-                "HardSigmoid",
-                "HardSilu",
-                "Mish",
-                "Abs",
-            )
-            + ("Square", "Exp", "Sin", "Cos"),
-            function_node,
-        ),
-    }
-)
+OPERATIONS.update({"Add": plus, "Subtract": minus})

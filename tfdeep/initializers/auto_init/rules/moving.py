@@ -4,13 +4,14 @@ import numpy as np
 from keras import layers, ops
 
 from tfdeep.initializers.auto_init.propagation import to_numpy
+from tfdeep.initializers.auto_init.rules.measuring import followed
 from tfdeep.initializers.auto_init.rules.registry import (
+    RULES,
     axis_of,
     first,
     rule,
     single,
 )
-from tfdeep.initializers.auto_init.signal import measure
 
 
 @rule(
@@ -65,20 +66,18 @@ def moving(state, layer, call, args, kwargs):
     return state.give(y, signal)
 
 
-@rule(
-    layers.AveragePooling1D,
-    layers.AveragePooling2D,
-    layers.AveragePooling3D,
-    layers.GlobalAveragePooling1D,
-    layers.GlobalAveragePooling2D,
-    layers.GlobalAveragePooling3D,
-    layers.UpSampling2D,
+# Linear images: normal if the input is.
+RULES.update(
+    dict.fromkeys(
+        (
+            layers.AveragePooling1D,
+            layers.AveragePooling2D,
+            layers.AveragePooling3D,
+            layers.GlobalAveragePooling1D,
+            layers.GlobalAveragePooling2D,
+            layers.GlobalAveragePooling3D,
+            layers.UpSampling2D,
+        ),
+        followed(),
+    )
 )
-def averaging(state, layer, call, args, kwargs):
-    """A linear image: measured, and normal if the input is."""
-    before = state.signal(first(args, kwargs))
-    y = state.opaque(call, args, kwargs)
-    values = to_numpy(y)
-    signal = measure(values, axis_of(layer, values.ndim))
-    state.know(y, before.replace(mean=signal.mean, second=signal.second))
-    return y

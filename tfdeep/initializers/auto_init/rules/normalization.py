@@ -4,9 +4,11 @@ import numpy as np
 from keras import layers
 
 from tfdeep.initializers.auto_init.propagation import to_numpy
-from tfdeep.initializers.auto_init.rules.measuring import measured
-from tfdeep.initializers.auto_init.rules.registry import axis_of, first, rule
-from tfdeep.initializers.auto_init.signal import measure
+from tfdeep.initializers.auto_init.rules.measuring import (
+    followed,
+    measured,
+)
+from tfdeep.initializers.auto_init.rules.registry import RULES, first, rule
 
 
 @rule(layers.BatchNormalization)
@@ -40,20 +42,15 @@ def batch_normalization(state, layer, call, args, kwargs):
     )
 
 
-@rule(
-    layers.LayerNormalization,
-    layers.GroupNormalization,
-    layers.RMSNormalization,
-    layers.UnitNormalization,
-)
-def sample_normalization(state, layer, call, args, kwargs):
-    """Normalised within each sample: measured, as it hardly varies."""
-    before = state.signal(first(args, kwargs))
-    y = state.opaque(call, args, kwargs)
-    values = to_numpy(y)
-    signal = measure(values, axis_of(layer, values.ndim))
-    state.know(
-        y,
-        before.replace(mean=signal.mean, second=signal.second, sensitivity=0.0),
+# Normalised within each sample, which hardly varies from draw to draw.
+RULES.update(
+    dict.fromkeys(
+        (
+            layers.LayerNormalization,
+            layers.GroupNormalization,
+            layers.RMSNormalization,
+            layers.UnitNormalization,
+        ),
+        followed(sensitivity=0.0),
     )
-    return y
+)

@@ -5,16 +5,15 @@ import numpy as np
 from tfdeep.initializers.auto_init.propagation import like, to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.merging import plus
-from tfdeep.initializers.auto_init.rules.registry import rule
+from tfdeep.initializers.auto_init.rules.registry import first, rule
 from tfdeep.layers import DenseBlock, StochasticDepth
 
 
 @rule(StochasticDepth)
 def stochastic_depth(state, layer, call, args, kwargs):
     """In training the branch is there with probability p: E[x^2] is p q."""
-    x, *rest = args
-    shortcut = rest[0] if rest else kwargs.get("shortcut")
-    y = layer.layer(x, training=True)
+    shortcut = args[1] if len(args) > 1 else kwargs.get("shortcut")
+    y = layer.layer(first(args, kwargs), training=True)
     branch, p = state.signal(y), layer.survival_probability
     kept = state.rng.permutation(np.arange(len(y)) < round(p * len(y)))
     kept = kept.reshape((-1,) + (1,) * (len(y.shape) - 1))

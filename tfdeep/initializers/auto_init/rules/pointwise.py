@@ -1,22 +1,26 @@
 """Functions of each value by itself."""
 
+import keras
 import numpy as np
 from keras import layers, ops
 
 from tfdeep.initializers.auto_init import gaussian
-from tfdeep.initializers.auto_init.propagation import channel_axis, to_numpy
+from tfdeep.initializers.auto_init.propagation import (
+    channel_axis,
+    is_tensor,
+    to_numpy,
+)
+from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.registry import first, rule, single
 from tfdeep.initializers.auto_init.signal import measure
 
-POINTWISE: dict = {}
 
-
-def is_pointwise(function) -> bool:
+def is_pointwise(state, function) -> bool:
     """Whether each output depends on the input at its own place alone."""
     key = id(function)
-    if key not in POINTWISE:
-        POINTWISE[key] = (_try_pointwise(function), function)
-    return POINTWISE[key][0]
+    if key not in state.pointwise:  # The function is kept: ids come again.
+        state.pointwise[key] = (_try_pointwise(function), function)
+    return state.pointwise[key][0]
 
 
 def _try_pointwise(function) -> bool:
@@ -41,7 +45,7 @@ def apply_pointwise(state, function, x):
     """`function(x)`, with the exact moments where x is normal."""
     before = state.signal(x)
     y = function(x)
-    if not (before.gaussian and is_pointwise(function)):
+    if not (before.gaussian and is_pointwise(state, function)):
         signal = measure(to_numpy(y), channel_axis(len(y.shape)))
         signal = signal.replace(
             draws=before.draws, sensitivity=before.sensitivity
@@ -78,3 +82,20 @@ def activation(state, layer, call, args, kwargs):
     """A function of each value."""
     function = getattr(layer, "activation", None) or layer.call
     return apply_pointwise(state, function, first(args, kwargs))
+
+
+def operation(state, node, call, args, kwargs):
+    """A `keras.ops` node: exact where it is a function of one value."""
+    tensors = [x for x in keras.tree.flatten((args, kwargs)) if is_tensor(x)]
+    y = call(*args, **kwargs)
+    if (
+        len(tensors) == 1
+        and args
+        and args[0] is tensors[0]
+        and is_tensor(y)
+        and y.shape == args[0].shape
+    ):
+        return apply_pointwise(
+            state, lambda x: node.call(x, *args[1:], **kwargs), args[0]
+        )
+    return computed(state, node, lambda *a, **k: y, args, kwargs)

@@ -10,7 +10,36 @@ OPERATIONS: dict = {}
 
 
 def rule(*kinds):
-    """Register a rule for classes and what inherits from them."""
+    """Register a rule for classes of layers and what inherits from them.
+
+    A rule is `rule(state, layer, call, args, kwargs)` and returns the
+    layer's outputs. `call(*args, **kwargs)` computes them on a sample;
+    `state.signal(x)` is what is known about a tensor, with `mean` and
+    `second` (E[x^2]); `state.give(y, signal)` says what is known about
+    another, rescales it and returns it.
+
+    Args:
+        *kinds: classes of layers.
+
+    Returns:
+        A decorator for the rule.
+
+    Example:
+        >>> import keras, tfdeep
+        >>> class Twice(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return 2 * x
+        >>> @tfdeep.initializers.signal_rule(Twice)
+        ... def twice(state, layer, call, args, kwargs):
+        ...     before = state.signal(args[0])
+        ...     after = before.replace(
+        ...         mean=2 * before.mean, second=4 * before.second
+        ...     )
+        ...     return state.give(call(*args, **kwargs), after)
+        >>> model = keras.Sequential([keras.Input((4,)), Twice()])
+        >>> tfdeep.initializers.propagate(model).records[0].second
+        4.0
+    """
 
     def register(function):
         RULES.update(dict.fromkeys(kinds, function))
