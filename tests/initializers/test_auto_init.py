@@ -488,6 +488,18 @@ def test_bad_data(data, message):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize("data", ["abc", None, {"a": ["b"]}])
+def test_data_of_no_numbers(data):
+    with pytest.raises(TypeError, match="takes numbers"):
+        AutoInit.from_data(data)
+
+
+@pytest.mark.parametrize("kind", ["Dense", int, layers.Dense(2)])
+def test_a_rule_for_no_class_of_layers(kind):
+    with pytest.raises(TypeError, match="takes classes of layers"):
+        signal_rule(kind)
+
+
 def test_one_draw_has_no_standard_error():
     with pytest.raises(ValueError, match="`draws` came as 1"):
         propagate(mlp()).verify(draws=1)

@@ -20,7 +20,18 @@ def arrays(x):
                 "Check the path and the split it was made from."
             )
         return keras.tree.map_structure(lambda *a: np.concatenate(a), *parts)
-    return keras.tree.map_structure(np.asarray, x)
+    return keras.tree.map_structure(_numbers, x)
+
+
+def _numbers(x):
+    array = np.asarray(x)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"`x` came with a {type(x).__name__} of dtype {array.dtype}. It "
+            "takes numbers. Pass an array, a list or dict of arrays, or a "
+            "tf.data.Dataset."
+        )
+    return array
 
 
 def _images(batch):

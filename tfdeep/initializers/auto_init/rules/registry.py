@@ -1,5 +1,8 @@
 """Which class has which rule, and what the rules share."""
 
+import inspect
+
+import keras
 import numpy as np
 
 from tfdeep.initializers.auto_init.propagation import channel_axis
@@ -24,6 +27,9 @@ def rule(*kinds):
     Returns:
         A decorator for the rule.
 
+    Raises:
+        TypeError: for anything but classes of layers.
+
     Example:
         >>> import keras, tfdeep
         >>> class Twice(keras.layers.Layer):
@@ -40,6 +46,13 @@ def rule(*kinds):
         >>> tfdeep.initializers.propagate(model).records[0].second
         4.0
     """
+
+    for kind in kinds:
+        if not (inspect.isclass(kind) and issubclass(kind, keras.layers.Layer)):
+            raise TypeError(
+                f"`signal_rule` came with {kind!r}. It takes classes of "
+                "layers. Pass the class, such as keras.layers.Dense."
+            )
 
     def register(function):
         RULES.update(dict.fromkeys(kinds, function))
