@@ -29,7 +29,9 @@ MODULES = [
     "tfdeep.recipes.densenet",
     "tfdeep.recipes.stochastic_depth",
     "tfdeep.recipes.batch_norm",
+    "tfdeep.recipes.autoinit",
     "tfdeep.recipes.gradinit",
+    "tfdeep.recipes.gradinit_transformer",
     "tfdeep.recipes.dropout",
 ]
 

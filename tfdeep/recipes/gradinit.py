@@ -7,24 +7,8 @@ from tfdeep.recipes.recipe import Claim, Recipe, Scale, Verdict
 DEFAULT, ANALYTIC, LEARNED = "Keras' default", "AutoInit", "GradInit"
 
 
-def plain_net(shape, classes, layers, filters):
-    """A chain of convolutions; halved where a third of them is passed."""
-    import keras
-
-    parts = [keras.Input(shape)]
-    for index in range(layers):
-        strides = 2 if index and index % -(-layers // 3) == 0 else 1
-        parts.append(
-            keras.layers.Conv2D(
-                filters, 3, strides, padding="same", activation="relu"
-            )
-        )
-    parts.append(keras.layers.GlobalAveragePooling2D())
-    parts.append(keras.layers.Dense(classes, "softmax"))
-    return keras.Sequential(parts)
-
-
 def arms(context):
+    from tfdeep.recipes.nets import plain_net
     from tfdeep.recipes.training import compiled
 
     def build():
@@ -99,7 +83,7 @@ RECIPE = Recipe(
         Claim(
             "AutoInit trains",
             "From AutoInit's start it is lower, too.",
-            "Bingham and Miikkulainen, table 1",
+            "Bingham and Miikkulainen: plain and residual nets",
             partial(trains, arm=ANALYTIC),
         ),
     ),

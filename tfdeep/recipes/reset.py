@@ -59,6 +59,37 @@ def reset(
     keras.utils.set_random_seed(seed)
 
 
+def beginning(model: Any, seed: int) -> Callable[[], None]:
+    """Return a function that puts a compiled model back to where it is now.
+
+    For several trainings from the same weights: cheaper than a new model.
+
+    Args:
+        model: the built and compiled model.
+        seed: integer, the global seed that is set each time.
+
+    Example:
+        >>> model = keras.Sequential(
+        ...     [keras.layers.Input((4,)), keras.layers.Dense(3)])
+        >>> model.compile("sgd", "mse")
+        >>> restart, first = beginning(model, seed=0), model.get_weights()[0]
+        >>> model.set_weights([1 + value for value in model.get_weights()])
+        >>> restart()
+        >>> bool((model.get_weights()[0] == first).all())
+        True
+    """
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    values = [keras.ops.convert_to_numpy(each) for each in variables]
+
+    def restart() -> None:
+        assign(variables, values)
+        model.reset_metrics()
+        keras.utils.set_random_seed(seed)
+
+    return restart
+
+
 def rebuilt(model: Any) -> Any:
     """Return a new model from the configuration of `model`."""
     fresh = keras.models.clone_model(model)

@@ -8,6 +8,7 @@ at fixed fractions of the training. A scale's settings say the rest:
     nesterov    Nesterov's momentum (False)
     augment     the papers' crops and flips (False)
     limit       the number of training images (all)
+    steps_per_execution  steps run by one call of the compiled function (1)
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ DEFAULTS = {
     "nesterov": False,
     "augment": False,
     "limit": None,
+    "steps_per_execution": 1,
 }
 
 
@@ -75,6 +77,7 @@ def compiled(context: Context, model: Any, **changes: Any) -> Any:
         ),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
+        steps_per_execution=value("steps_per_execution"),
     )
     return model
 
