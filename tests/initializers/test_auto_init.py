@@ -89,6 +89,30 @@ def test_the_skewed_one_meets_more_draws():
     assert verified.within(0.1)[verified.names.index(layer)]
 
 
+# Their draws scatter widely: a chain of fifty, and a single output.
+SCATTERED = ("merges", "plain_cnn50_1x1")
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow  # Statistics of many draws; slow, and alike on JAX.
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_last_layer_has_the_variance_asked_for(name):
+    model = golden_model(GOLDEN[name])
+    init = AutoInit(seed=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        init.initialize_model(model)
+    assert bool(caught) == (name == "mlp_gelu"), caught
+    records = init.report.records
+    last = max(i for i, record in enumerate(records) if record.scale)
+    if name != "all_cnn_c":  # Its last convolution ends in a ReLU.
+        assert records[last].second == pytest.approx(1.0, rel=1e-3)
+    verified = init.report.verify(draws=32 if name in SCATTERED else 16)
+    predicted, error = records[last].second, verified.standard_error[last]
+    allowed = max(0.1 * predicted, 3 * error)
+    assert abs(verified.measured[last] - predicted) <= allowed
+
+
 class TestScales:
     def test_a_chain_of_dense_layers(self):
         init = AutoInit(seed=0)

@@ -21,9 +21,7 @@ def plain_net(shape, classes, depth, width, activation="relu", dropout=0.0):
     return classifier(inputs, x, classes)
 
 
-def residual_net(
-    shape, classes, depth, width, activation="relu", dropout=0.0
-):
+def residual_net(shape, classes, depth, width, activation="relu", dropout=0.0):
     """Pre-activation blocks of two convolutions, nothing normalized.
 
     Dropout, if any, stands between the two.
