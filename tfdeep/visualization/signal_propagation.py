@@ -9,14 +9,15 @@ from tfdeep.visualization.figure import clean, color, new_figure, panels
 
 
 def signal_propagation(records: Sequence[Any], title: str = "") -> Any:
-    """Draw squared mean and variance of every call, in order.
+    """Draw squared mean, variance and residual branches by call, in order.
 
     Brock et al., "Characterizing signal propagation to close the performance
     gap in unnormalized ResNets", 2021, call these signal propagation plots.
 
     Args:
-        records: with `mean`, `variance` and `scale` each; those with a scale
-            are marked: their weights were set.
+        records: with `mean`, `variance`, `scale` and `branch` each; those
+            with a scale are marked: their weights were set. `branch` is the
+            variance of a sum's residual branch.
         title: written over the picture.
 
     Returns:
@@ -33,12 +34,12 @@ def signal_propagation(records: Sequence[Any], title: str = "") -> Any:
     variance = np.array([record.variance for record in records])
     mean = np.array([record.mean**2 for record in records])
     floor = max(variance.max(), mean.max()) * 1e-8
-    for index, (name, values) in enumerate(
-        {"variance": variance, "squared mean": mean}.items()
-    ):
-        # A logarithmic axis has no place for zero.
-        shown = np.where(values > floor, values, np.nan)
-        axes.plot(depth, shown, label=name, color=color(index))
+    # A logarithmic axis has no place for zero.
+    shown = np.where(mean > floor, mean, np.nan)
+    axes.plot(depth, variance, label="variance", color=color(0))
+    axes.plot(
+        depth, shown, ".-", ms=3, lw=1, label="squared mean", color=color(1)
+    )
     weighted = [record.scale is not None for record in records]
     axes.plot(
         depth[weighted],
@@ -48,10 +49,22 @@ def signal_propagation(records: Sequence[Any], title: str = "") -> Any:
         markersize=3,
         label="layer with weights",
     )
+    sums = [record.branch is not None for record in records]
+    if any(sums):
+        branches = [r.branch for r in records if r.branch is not None]
+        axes.plot(
+            depth[sums],
+            branches,
+            "D--",
+            color=color(2),
+            ms=3.5,
+            lw=1,
+            label="residual branch, at its sum",
+        )
     axes.set_yscale("log")
     axes.set_xlabel("call")
     axes.set_ylabel("of the signal")
     clean(axes)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
     figure.suptitle(title, fontsize=11)
     return figure

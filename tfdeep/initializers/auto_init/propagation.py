@@ -31,6 +31,7 @@ class Record:
     second: float
     scale: float | None = None
     slope: float | None = None
+    branch: float | None = None
     note: str = ""
 
 
@@ -84,6 +85,7 @@ class Propagation:
         self._deviations: dict[int, float] = {}
         self._notes: list[str] = []
         self._scale: float | None = None
+        self._branch: float | None = None
         self._paused = False
         self._chosen: Any = None
 
@@ -183,6 +185,15 @@ class Propagation:
         if text not in self._notes:
             self._notes.append(text)
 
+    def sums(self, parts: list[Signal]) -> None:
+        """Say that the call sums these; the last made is the branch.
+
+        It is the one that passed the most layers of weights.
+        """
+        if len({len(part.draws) for part in parts}) > 1:
+            branch = max(parts, key=lambda part: len(part.draws))
+            self._branch = branch.variance
+
     def opaque(self, call, args, kwargs):
         """Make a call without looking at what happens inside."""
         paused, self._paused = self._paused, True
@@ -194,14 +205,14 @@ class Propagation:
     def _handle(self, operation, call, args, kwargs):
         if self._paused or not concrete((args, kwargs)):
             return call(*args, **kwargs)
-        notes, scale = self._notes, self._scale
-        self._notes, self._scale = [], None
+        before = self._notes, self._scale, self._branch
+        self._notes, self._scale, self._branch = [], None, None
         try:
             rule = self._find_rule(operation)
             outputs = rule(self, operation, call, args, kwargs)
             self._record(operation, args, outputs)
         finally:
-            self._notes, self._scale = notes, scale
+            self._notes, self._scale, self._branch = before
         return outputs
 
     def _record(self, operation, args, outputs):
@@ -226,6 +237,7 @@ class Propagation:
                     signal.q,
                     self._scale,
                     slope,
+                    self._branch,
                     "; ".join(self._notes),
                 )
             )

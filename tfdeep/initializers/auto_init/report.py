@@ -21,7 +21,8 @@ class SignalReport:
     Attributes:
         records: list of records with `name`, `layer`, `shape`, `mean`,
             `variance`, `second` (E[x^2]), `scale` (the standard deviation
-            of the weights), `slope` (d ln E[y^2] / d ln E[x^2]) and `note`.
+            of the weights), `slope` (d ln E[y^2] / d ln E[x^2]), `branch`
+            (of a sum: the variance of the residual branch) and `note`.
         skipped: list of `(layer, reason)` of the weights left alone.
         probed: names of layers without a rule, measured on a sample.
         growth: by how much a small relative change of the inputs' second

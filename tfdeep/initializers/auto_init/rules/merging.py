@@ -24,6 +24,7 @@ def summing(signs):
         ):
             return computed(state, layer, lambda *a, **k: y, args, kwargs)
         before = [state.signal(part) for part in parts]
+        state.sums(before)
         sign = np.array(signs(len(parts)))
         values = [to_numpy(p).astype("float64") for p in parts]
         second = sum(
