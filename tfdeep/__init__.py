@@ -1,16 +1,19 @@
 """tfdeep: very deep networks in Keras, trainable, lighter and private."""
 
-from tfdeep import initializers, layers, models
+from tfdeep import initializers, layers, models, training
 from tfdeep.initializers import AutoInit
 from tfdeep.layers import DenseBlock, StochasticDepth
+from tfdeep.training import BatchEntropyRegularizer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AutoInit",
+    "BatchEntropyRegularizer",
     "DenseBlock",
     "StochasticDepth",
     "initializers",
     "layers",
     "models",
+    "training",
 ]

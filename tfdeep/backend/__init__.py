@@ -12,6 +12,7 @@ from tfdeep.backend.dispatch import (
     custom_vjp,
     has_accelerator,
     is_concrete,
+    replica_count,
     value_and_gradients,
     vjp,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "has_accelerator",
     "is_concrete",
     "read_variables",
+    "replica_count",
     "stateless_call",
     "value_and_gradients",
     "vjp",

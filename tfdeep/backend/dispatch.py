@@ -80,6 +80,16 @@ def runs_eagerly() -> bool:
     return _module("runs_eagerly").runs_eagerly()
 
 
+def replica_count() -> int:
+    """How many devices share the batch, each computing a loss of its own.
+
+    Losses of Keras are divided by it. On JAX one program sees the whole batch.
+    """
+    if keras.backend.backend() not in _MODULES:
+        return 1
+    return _module("replica_count").replica_count()
+
+
 def is_concrete(tensor) -> bool:
     """Whether a tensor has values now: not symbolic, nor being traced."""
     if isinstance(tensor, keras.KerasTensor):

@@ -39,6 +39,10 @@ def runs_eagerly() -> bool:
     return False  # Gradients are always those of a traced program.
 
 
+def replica_count() -> int:
+    return 1
+
+
 def is_concrete(tensor) -> bool:
     return not isinstance(tensor, jax.core.Tracer)
 

@@ -53,6 +53,10 @@ def runs_eagerly() -> bool:
     return tf.executing_eagerly()
 
 
+def replica_count() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def is_concrete(tensor) -> bool:
     return not tf.is_symbolic_tensor(tensor)
 

@@ -3,6 +3,7 @@
 from tfdeep.layers.dense_block import DenseBlock
 from tfdeep.layers.dense_transition import DenseTransition
 from tfdeep.layers.drop_path import DropPath
+from tfdeep.layers.entropy import BatchEntropy, batch_entropy
 from tfdeep.layers.grouped_conv import GroupedConv2D
 from tfdeep.layers.residual import ResidualBlock
 from tfdeep.layers.residual_v1 import (
@@ -21,6 +22,7 @@ from tfdeep.layers.stochastic_depth import StochasticDepth, linear_survival
 __all__ = [
     "AggregatedBlock",
     "BasicBlock",
+    "BatchEntropy",
     "BottleneckBlock",
     "DenseBlock",
     "DenseTransition",
@@ -32,5 +34,6 @@ __all__ = [
     "StochasticDepth",
     "WideBlock",
     "ZeroPadShortcut",
+    "batch_entropy",
     "linear_survival",
 ]

@@ -1,0 +1,153 @@
+"""Batch entropy: how much of a batch a layer still tells apart.
+
+    H(a) = mean_j 1/2 log(pi e Var_j + 1)
+
+over the units j of a layer's output, with the unbiased variance over the
+batch (Peer et al. 2022, eq. 2). A layer of entropy 0 passes nothing on.
+"""
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
+
+import keras
+from keras import ops
+
+
+def batch_entropy(x):
+    """Batch entropy of a layer's output, a scalar of at least 0.
+
+    H(x) = mean_j 1/2 log(pi e Var_j + 1), the variance taken over the batch
+    with n - 1 in the denominator. Every entry of a sample is a unit: each
+    channel of each pixel, each feature of each token.
+
+    Written with the variance, not the standard deviation, it has a finite
+    gradient where a unit is constant. It is computed in float32, in float64
+    for inputs of that dtype.
+
+    Reference:
+        Peer, Keulen, Stabinger, Piater, Rodriguez-Sanchez, "Improving the
+        Trainability of Deep Neural Networks through Layerwise Batch-Entropy
+        Regularization", 2022. No deviation.
+
+    Args:
+        x: tensor of shape `(batch, ...)`. A batch whose size is known only
+            when the program runs has entropy 0 if it is a single sample.
+
+    Returns:
+        A scalar tensor, float32 or float64.
+
+    Raises:
+        ValueError: if the batch has one sample, or there is no batch axis.
+
+    Example:
+        >>> import numpy as np, tfdeep
+        >>> x = np.array([[0.0, 3.0], [2.0, 3.0]])  # variances 2 and 0
+        >>> round(float(tfdeep.layers.batch_entropy(x)), 4)
+        0.7232
+    """
+    x = ops.convert_to_tensor(x)
+    if keras.backend.standardize_dtype(x.dtype) != "float64":
+        x = ops.cast(x, "float32")
+    check_batch(x.shape)
+    freedom = ops.cast(ops.maximum(ops.shape(x)[0] - 1, 1), x.dtype)
+    deviation = x - ops.mean(x, axis=0, keepdims=True)
+    variance = ops.sum(ops.square(deviation), axis=0) / freedom
+    return ops.mean(ops.log1p(math.pi * math.e * variance)) / 2
+
+
+def check_batch(shape) -> None:
+    """Raise `ValueError` unless the shape may be that of two samples."""
+    if not len(shape):
+        raise ValueError(
+            "`batch_entropy` came with a scalar. It takes the variance over "
+            "a batch, the first axis. Pass a tensor of shape (batch, ...)."
+        )
+    if shape[0] is not None and shape[0] < 2:
+        raise ValueError(
+            f"`batch_entropy` came with a batch of {shape[0]}. A variance "
+            "over the batch needs two samples. Pass a larger batch, and drop "
+            "a last batch of one."
+        )
+
+
+class _Open(threading.local):
+    """The dictionaries that collect entropies in this thread."""
+
+    def __init__(self):
+        self.stack: list[dict] = []
+
+
+_OPEN = _Open()
+
+
+@contextlib.contextmanager
+def collected_entropies() -> Iterator[dict]:
+    """Collect what `BatchEntropy` layers report within the block.
+
+    Yields:
+        A dictionary from the layer to the list of its entropies, one entry
+        per call.
+    """
+    found: dict = {}
+    _OPEN.stack.append(found)
+    try:
+        yield found
+    finally:
+        _OPEN.stack.remove(found)
+
+
+@keras.saving.register_keras_serializable(package="tfdeep")
+class BatchEntropy(keras.layers.Layer):
+    """The identity, which reports the batch entropy of what passes.
+
+    Put it into a hand-written model where the signal should not die, and
+    `tfdeep.training.BatchEntropyRegularizer` around the model: the layer
+    joins the regulariser and its entropy is logged. A model whose inner
+    tensors Keras cannot see (loops, conditions, blocks of its own) is
+    regularised in this way. `tfdeep.callbacks.BatchEntropyMonitor` reads the
+    layer too. Without either it costs nothing.
+
+    It does not report from within a branch that may be skipped, such as that
+    of `StochasticDepth`: put it behind the block.
+
+    Reference:
+        Peer et al., "Improving the Trainability of Deep Neural Networks
+        through Layerwise Batch-Entropy Regularization", 2022, eq. 2.
+
+    Args:
+        **kwargs: `name`, `dtype` and further arguments of a Keras layer.
+
+    Call arguments:
+        inputs: tensor, the batch on its first axis.
+
+    Input shape:
+        `(batch, ...)`, any rank.
+
+    Output shape:
+        That of the input.
+
+    Raises:
+        ValueError: if its entropy is collected over a batch of one sample.
+
+    Example:
+        >>> import numpy as np, tfdeep
+        >>> layer, x = tfdeep.layers.BatchEntropy(), np.eye(3, dtype="float32")
+        >>> bool(np.all(np.asarray(layer(x)) == x))
+        True
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs):
+        if _OPEN.stack:
+            found = _OPEN.stack[-1].setdefault(self, [])
+            found.append(batch_entropy(inputs))
+        return inputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

@@ -1,0 +1,215 @@
+"""Layer-wise batch-entropy regularisation: no layer may lose the signal."""
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfdeep.layers.entropy import batch_entropy
+from tfdeep.training.entropy_metric import EntropyMeans
+from tfdeep.training.selection import chosen
+from tfdeep.training.wrapper import TrainingWrapper
+
+
+def entropy_target(alpha, alpha_min: float):
+    """max(|alpha|, alpha_min).
+
+    Below alpha_min alpha gets no gradient, where both are equal half of it:
+    as in the authors' code, and on every backend.
+    """
+    size = ops.abs(alpha)
+    return (size + alpha_min + ops.abs(size - alpha_min)) / 2
+
+
+def entropy_factor(entropies, alpha, alpha_min: float, beta: float):
+    """1 + beta mean_l (H_l - max(|alpha_l|, alpha_min))^2."""
+    gap = entropies - entropy_target(alpha, alpha_min)
+    return 1 + beta * ops.mean(ops.square(gap))
+
+
+@keras.saving.register_keras_serializable(package="tfdeep")
+class BatchEntropyRegularizer(TrainingWrapper):
+    """Trains a deep model whose layers all keep telling a batch apart.
+
+    Use it where a net without skip connections or normalization does not
+    learn because the signal dies on its way: a layer whose batch entropy is
+    0 returns the same for every sample. The loss becomes
+
+        L = task (1 + beta mean_l (H_l - max(|alpha_l|, alpha_min))^2)
+
+    over the hidden layers l, with H_l their batch entropy and alpha_l
+    trainable, by the same optimizer and without weight decay. As the factor
+    multiplies the loss of the task, the regulariser fades with it. Penalties
+    on weights and activities are added outside the product.
+
+    It is compiled and fitted as the model would be; one forward pass gives
+    outputs and entropies. `fit` logs `task_loss`, `batch_entropy` (the mean
+    over layers) and, once an epoch, `batch_entropy/LAYER`. Validation,
+    prediction and saving for deployment are those of `.base`, the model as
+    it was given. `beta=0` is the plain model, exactly.
+
+    Under `tf.distribute` each replica takes the entropies over its own part
+    of the batch; under `keras.distribution` they are those of the whole
+    batch. In a stream whose batch size is unknown a left-over of a single
+    sample is trained without the regulariser.
+
+    Reference:
+        Peer, Keulen, Stabinger, Piater, Rodriguez-Sanchez, "Improving the
+        Trainability of Deep Neural Networks through Layerwise Batch-Entropy
+        Regularization", 2022, eqs. 2 to 5. No deviation.
+
+    Args:
+        model: a `keras.Model`: Functional, Sequential, a subclass of
+            `keras.Model` that uses Keras layers and `keras.ops`, or any
+            that holds `tfdeep.layers.BatchEntropy` layers.
+        layers: `"hidden"`, a list of names or paths (`"block/dense"`), or a
+            function of a layer that returns a boolean. `"hidden"` is every
+            activation and block but the output; where the model holds
+            `BatchEntropy` layers it is those.
+        alpha: float, the entropy to start from as the aim.
+        alpha_min: float of at least 0, the smallest aim.
+        beta: float of at least 0, the strength. The paper has 1e-4 to 0.1.
+        **kwargs: `name` of the wrapper.
+
+    Call arguments:
+        inputs: what the model takes.
+        training: boolean; in training the taps are returned beside the
+            outputs, for `compute_loss`.
+
+    Input shape:
+        That of the model.
+
+    Output shape:
+        That of the model.
+
+    Raises:
+        TypeError: if `model` is no `keras.Model`.
+        ValueError: if a layer is unknown or ambiguous, none is meant, an
+            argument is out of range, or `fit` would make a batch of one.
+
+    Example:
+        >>> import keras, numpy as np, tfdeep
+        >>> model = keras.Sequential([keras.Input((4,))])
+        >>> for _ in range(3):
+        ...     model.add(keras.layers.Dense(8, "relu"))
+        >>> model.add(keras.layers.Dense(1))
+        >>> wrapper = tfdeep.BatchEntropyRegularizer(model)
+        >>> wrapper.compile("sgd", "mse")
+        >>> x = np.random.default_rng(0).normal(size=(32, 4))
+        >>> history = wrapper.fit(x, x[:, :1], verbose=0).history
+        >>> len(wrapper.names), wrapper.base is model
+        (3, True)
+        >>> history["loss"] > history["task_loss"]
+        True
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: str | list[str] | Callable[[Any], bool] = "hidden",
+        alpha: float = 2.0,
+        alpha_min: float = 0.2,
+        beta: float = 0.1,
+        **kwargs,
+    ):
+        super().__init__(model, **kwargs)
+        check_number("alpha", alpha)
+        check_number("alpha_min", alpha_min, least=0)
+        check_number("beta", beta, least=0)
+        self.alpha = float(alpha)
+        self.alpha_min = float(alpha_min)
+        self.beta = float(beta)
+        self._layers_wanted = (layers,)  # A tuple is left as it is.
+        self._names: tuple[str, ...] = ()
+        self._reports = False
+        self.build_now()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the regularised layers, in the model's order."""
+        return list(self._names)
+
+    def prepare(self, interior):
+        (layers,) = self._layers_wanted
+        self._reports = layers == "hidden" and bool(interior.reporters)
+        if self._reports:
+            self._names = tuple(interior.reporters)
+        else:
+            interior.check_symbolic()
+            outputs = keras.tree.flatten(interior.outputs)
+            calls = chosen(interior.calls, outputs, layers)
+            self._names = tuple(call.path for call in calls)
+        self.alphas = self.add_weight(
+            shape=(len(self._names),),
+            initializer=keras.initializers.Constant(self.alpha),
+            name="alphas",
+            autocast=False,
+        )
+        self.entropies = EntropyMeans(self._names, name="batch_entropy")
+
+    def training_loss(self, loss, tapped, y, sample_weight):
+        found = tapped.reports
+        if not self._reports:
+            taps = [tapped.taps[name] for name in self._names]
+            values = [batch_entropy(tap) for tap in taps]
+            found = dict(zip(self._names, values, strict=True))
+        values = [ops.cast(found[name], loss.dtype) for name in self._names]
+        entropies = ops.stack(values)
+        self.entropies.update_state(entropies)
+        alphas = ops.cast(self.alphas.value, loss.dtype)
+        factor = entropy_factor(entropies, alphas, self.alpha_min, self.beta)
+        outputs = keras.tree.flatten(tapped.outputs)
+        alone = ops.shape(outputs[0])[0] < 2
+        return loss * ops.where(alone, ops.ones_like(factor), factor), found
+
+    @property
+    def paths(self):
+        return [] if self._reports else self.names
+
+    @property
+    def wants_reports(self):
+        return self._reports
+
+    def trackers(self):
+        return [self.entropies]
+
+    def undecayed(self):
+        return [self.alphas] if self._names else []
+
+    def epoch_logs(self):
+        return {
+            f"batch_entropy/{name}": value
+            for name, value in self.entropies.by_layer().items()
+        }
+
+    def check_batches(self, sizes):
+        if 1 in sizes:
+            raise ValueError(
+                "`fit` came with arrays that make a batch of 1. An entropy "
+                "over the batch needs two samples. Change `batch_size`, or "
+                "leave out the sample that remains."
+            )
+
+    def get_config(self):
+        (layers,) = self._layers_wanted
+        plain = layers == "hidden" or not self._names
+        return {
+            **super().get_config(),
+            "layers": layers if plain else self.names,
+            "alpha": self.alpha,
+            "alpha_min": self.alpha_min,
+            "beta": self.beta,
+        }
+
+
+def check_number(name: str, value: Any, least: float | None = None) -> None:
+    """Raise `ValueError` unless `value` is a number of at least `least`."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or (least is not None and value < least):
+        wanted = "a number" if least is None else f"a number from {least}"
+        raise ValueError(
+            f"`{name}` came as {value!r}. It must be {wanted}. Pass for "
+            "example 0.1."
+        )

@@ -1,0 +1,166 @@
+"""Which layers of a model are meant: by name, by path, by a rule."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+
+from tfdeep.training.graph import Call, layers_within, within
+
+ACTIVATIONS = (
+    keras.layers.Activation,
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.ELU,
+)
+# No signal to keep alive: probabilities, and nothing at all.
+NO_HIDDEN = ("softmax", "log_softmax", "linear")
+
+
+def hidden(calls: list[Call], outputs: Iterable) -> list[Call]:
+    """The calls whose output is that of a hidden layer, in order.
+
+    Activations, with a layer of their own or as an argument of a layer with
+    weights, and whole blocks. Never what the model returns. A nested model
+    is looked into, unless it was told whether it is training.
+    """
+    last = {id(tensor) for tensor in outputs}
+    found = []
+    for call in calls:
+        ends_here = any(id(tensor) in last for tensor in call.outputs)
+        if call.parts and not call.fixed:
+            inner = list(call.operation.outputs) if ends_here else []
+            found.extend(hidden(call.parts, inner))
+        elif not ends_here and _is_hidden(call.operation):
+            found.append(call)
+    return found
+
+
+def _is_hidden(operation: Any) -> bool:
+    if not isinstance(operation, keras.layers.Layer):
+        name = type(operation).__name__.lower()
+        return name in _activation_names()
+    if isinstance(operation, ACTIVATIONS):
+        return _name_of(operation) not in NO_HIDDEN
+    if not operation.trainable_variables:
+        return False
+    if hasattr(operation, "activation"):
+        return _name_of(operation) not in NO_HIDDEN
+    return _is_block(operation)
+
+
+def _is_block(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is made of further layers with weights."""
+    parts = {id(v) for part in layers_within(layer) for v in part.variables}
+    return any(id(v) in parts for v in layer.trainable_variables)
+
+
+def _activation_names() -> set[str]:
+    names = {name.replace("_", "") for name in dir(keras.activations)}
+    return names - {name.replace("_", "") for name in NO_HIDDEN}
+
+
+def _name_of(operation: Any) -> str:
+    activation = getattr(operation, "activation", None)
+    return getattr(activation, "__name__", type(operation).__name__)
+
+
+def named(calls: list[Call], name: str, every: bool = False) -> list[Call]:
+    """The call of a layer by its path, or by the end of its path.
+
+    Args:
+        calls: the calls of the model.
+        name: a layer's name, or its path such as `"block/dense"`.
+        every: whether a layer that is called several times counts with all
+            its calls.
+
+    Raises:
+        ValueError: if there is no such layer, or there are several.
+    """
+    everything = within(calls)
+    exact = [c for c in everything if c.path == str(name).removesuffix("#1")]
+    found = exact or [
+        call for call in everything if call.path.endswith(f"/{name}")
+    ]
+    if not found:
+        raise ValueError(_unknown(name, everything))
+    if len(found) > 1:
+        paths = ", ".join(repr(call.path) for call in found)
+        raise ValueError(
+            f"The layer {name!r} came as one of several: {paths}. One was "
+            "expected. Give its path."
+        )
+    same = [c for c in everything if c.operation is found[0].operation]
+    if len(same) == 1 or "#" in name:
+        return found
+    if every:
+        return same
+    paths = ", ".join(repr(call.path) for call in same)
+    raise ValueError(
+        f"The layer {name!r} came called {len(same)} times: {paths}. One "
+        "output was expected. Give a layer that is called once, or add '#1', "
+        "'#2' to name the call."
+    )
+
+
+def _unknown(name: str, calls: list[Call]) -> str:
+    paths = [call.path for call in calls]
+    near = difflib.get_close_matches(str(name), paths, 1, 0.0)
+    hint = f"Did you mean {near[0]!r}?" if near else "It has no layers."
+    return (
+        f"The layer {name!r} came, which the model does not call. Its calls "
+        f"are named {_listed(paths)}. {hint}"
+    )
+
+
+def _listed(paths: list[str]) -> str:
+    shown = [repr(path) for path in paths[:8]]
+    return ", ".join(shown) + (", ..." if len(paths) > 8 else "")
+
+
+def chosen(
+    calls: list[Call],
+    outputs: Iterable,
+    layers: str | Iterable[str] | Callable[[Any], bool],
+) -> list[Call]:
+    """The calls that `layers` means, each once, in the model's order.
+
+    Raises:
+        TypeError: if `layers` is of another kind.
+        ValueError: if a name is unknown or ambiguous, or nothing is meant.
+    """
+    if layers == "hidden":
+        found = hidden(calls, outputs)
+    elif callable(layers):
+        found = [c for c in within(calls) if layers(c.operation)]
+    elif isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise TypeError(
+            f"`layers` came as {layers!r}. It must be 'hidden', a list of "
+            "names, or a function of a layer. Put a single name in a list."
+        )
+    else:
+        found = [c for name in layers for c in named(calls, name, every=True)]
+    if not found:
+        raise ValueError(
+            f"`layers` came as {layers!r}, which no layer of the model "
+            "answers to. At least one was expected. Give the names of layers."
+        )
+    _check_open(found, calls)
+    order = {id(call): index for index, call in enumerate(within(calls))}
+    unique = {id(call): call for call in found}
+    return sorted(unique.values(), key=lambda call: order[id(call)])
+
+
+def _check_open(found: list[Call], calls: list[Call]) -> None:
+    """Raise for a layer in a nested model with a fixed training mode."""
+    for outer in within(calls):
+        for call in found:
+            if outer.fixed and call in within(outer.parts):
+                raise ValueError(
+                    f"The layer {call.path!r} came within "
+                    f"{outer.path!r}, which is called with "
+                    f"training={outer.kwargs['training']}. Its tensors cannot "
+                    "be shown in another mode. Choose a layer outside it."
+                )

@@ -1,0 +1,162 @@
+"""What a wrapper sees of the model inside: tensors of its inner layers."""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops, tree
+
+from tfdeep.layers.entropy import BatchEntropy, collected_entropies
+from tfdeep.layers.stochastic_depth import StochasticDepth
+from tfdeep.training.graph import (
+    Call,
+    calls_between,
+    ends,
+    is_graph,
+    layers_within,
+    tapped_view,
+    within,
+)
+
+
+class Tapped(NamedTuple):
+    """What a wrapper returns in training.
+
+    Args:
+        outputs: what the model returns.
+        taps: outputs of inner layers, by path.
+        reports: entropies that `BatchEntropy` layers reported, by name.
+    """
+
+    outputs: Any
+    taps: dict
+    reports: dict
+
+
+class Interior:
+    """The graph of calls of a built model, and its forward pass with taps.
+
+    Not a layer on purpose: Keras tracks layers, and would save the view of
+    the model beside the model.
+
+    Args:
+        model: a built model, no wrapper.
+        input_shape: the shape, or structure of shapes, it is built for.
+    """
+
+    def __init__(self, model: keras.Model, input_shape: Any):
+        self.model = model
+        self.reporters = _reporters(model)
+        self.inputs, self.outputs = _symbolic(model, input_shape)
+        self.calls: list[Call] = []
+        if self.inputs is not None:
+            self.calls = calls_between(self.inputs, self.outputs)
+        self._view: keras.Model | None = None
+        self._taps: list[Call] = []
+
+    def check_symbolic(self) -> None:
+        """Raise unless inner layers can be told by name."""
+        if not self.calls:
+            raise ValueError(
+                f"The model {self.model.name!r} came hand-written, and cannot "
+                "be called with a symbolic tensor. Its inner layers cannot be "
+                "tapped by name. Use keras.ops in its `call`; or, for "
+                "entropies, put tfdeep.layers.BatchEntropy layers into it."
+            )
+
+    def at(self, paths: set[str]) -> list[Call]:
+        """The calls at these paths."""
+        return [call for call in within(self.calls) if call.path in paths]
+
+    def open(self, taps: list[Call]) -> None:
+        """Choose the calls whose output `run` shows."""
+        self._taps = taps
+        if taps:
+            self._view = tapped_view(
+                self.inputs, self.outputs, self.calls, taps
+            )
+
+    def run(self, inputs, reports: bool) -> Tapped:
+        """Call the model in training, once.
+
+        Args:
+            inputs: what the model takes.
+            reports: whether to collect what `BatchEntropy` layers report.
+        """
+        if not reports:
+            return Tapped(*self._call(inputs), {})
+        with collected_entropies() as found:
+            outputs, taps = self._call(inputs)
+        return Tapped(outputs, taps, self._by_name(found))
+
+    def _call(self, inputs):
+        if self._view is None:
+            return self.model(inputs, training=True), {}
+        outputs, tensors = self._view(inputs, training=True)
+        paths = [call.path for call in self._taps]
+        return outputs, dict(zip(paths, tensors, strict=True))
+
+    def _by_name(self, found: dict) -> dict:
+        silent = [n for n, each in self.reporters.items() if each not in found]
+        if silent:
+            raise ValueError(
+                f"The BatchEntropy layers {silent} came without a call. The "
+                "regulariser counts on one per step. Call them in the model's "
+                "`call`, or remove them."
+            )
+        return {
+            name: ops.mean(ops.stack(found[layer]))
+            for name, layer in self.reporters.items()
+        }
+
+
+def _reporters(model: keras.Model) -> dict[str, BatchEntropy]:
+    """The `BatchEntropy` layers of a model by name, told apart by numbers."""
+    found: dict[str, BatchEntropy] = {}
+    for layer in layers_within(model):
+        if isinstance(layer, StochasticDepth):
+            _check_not_skipped(layer)
+        if isinstance(layer, BatchEntropy):
+            same = sum(each.name == layer.name for each in found.values())
+            name = layer.name + (f"#{same + 1}" if same else "")
+            found[name] = layer
+    return found
+
+
+def _check_not_skipped(branch: StochasticDepth) -> None:
+    for layer in layers_within(branch):
+        if isinstance(layer, BatchEntropy):
+            raise ValueError(
+                f"The BatchEntropy layer {layer.name!r} came within "
+                f"{branch.name!r}, a branch that may be skipped. What is not "
+                "computed has no entropy. Put it behind the block."
+            )
+
+
+def _symbolic(model: keras.Model, input_shape: Any) -> tuple[Any, Any]:
+    """Symbolic inputs and outputs of a model; `None` if it has none."""
+    if is_graph(model):
+        return ends(model)
+    inputs = tree.map_shape_structure(
+        lambda shape: keras.Input(batch_shape=shape), input_shape
+    )
+    try:
+        # Past `__call__`, which would show one call: that of the model.
+        outputs = model.call(inputs)
+    except Exception:  # Whatever a hand-written model does with a symbol.
+        return None, None
+    known = all(isinstance(t, keras.KerasTensor) for t in tree.flatten(outputs))
+    return (inputs, outputs) if known else (None, None)
+
+
+def input_shape_of(model: keras.Model) -> Any:
+    """The shape that a built model is built for."""
+    if is_graph(model):
+        return tree.map_structure(lambda t: t.shape, ends(model)[0])
+    config = model.get_build_config() or {}
+    if "input_shape" not in config:
+        raise ValueError(
+            f"The model {model.name!r} came built, but not by one argument "
+            "of `build` or `call`. Its input shape must be known. Wrap a "
+            "model with one argument, a tensor or a structure of tensors."
+        )
+    return config["input_shape"]

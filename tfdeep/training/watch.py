@@ -1,0 +1,85 @@
+"""What `fit` of a wrapper does besides: checks, logs of an epoch, NaN."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import tree
+
+DEFAULT_BATCH_SIZE = 32  # Of `keras.Model.fit`.
+
+
+class Watch(keras.callbacks.Callback):
+    """Adds a wrapper's logs of the epoch, and names where a NaN began."""
+
+    def __init__(self):
+        super().__init__()
+        self._logs: dict[str, float] | None = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._logs = None
+
+    def on_test_begin(self, logs=None):
+        # Validation resets the metrics before the epoch ends.
+        if self._logs is None:
+            self._logs = collected(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.on_test_begin()
+        if logs is not None:
+            logs.update(self._logs)
+            if not math.isfinite(float(logs.get("loss", 0.0))):
+                self._name_the_layer(epoch)
+
+    def _name_the_layer(self, epoch: int) -> None:
+        layer = self.model.origin_of_nan()
+        scaling = keras.optimizers.LossScaleOptimizer
+        if layer is None or isinstance(self.model.optimizer, scaling):
+            return  # The latter skips such a step, and goes on.
+        raise FloatingPointError(
+            f"The loss came out as NaN or infinite in epoch {epoch + 1}. The "
+            f"first layer that was not finite is {layer!r}. Lower the "
+            "learning rate, clip gradients, or look at the inputs."
+        )
+
+
+def collected(model: Any) -> dict[str, float]:
+    """The logs of an epoch of all wrappers."""
+    logs: dict[str, float] = {}
+    for wrapper in model.chain():
+        logs.update(wrapper.epoch_logs())
+    return logs
+
+
+def check_fit(
+    fit: Callable, model: Any, args: tuple, kwargs: dict
+) -> inspect.BoundArguments:
+    """Check the batches that `fit` will make; add `Watch` to its callbacks."""
+    bound = inspect.signature(fit).bind(*args, **kwargs)
+    arguments = bound.arguments
+    sizes = batch_sizes(arguments)
+    for wrapper in model.chain():
+        wrapper.check_batches(sizes)
+    callbacks = arguments.get("callbacks")
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(Watch())
+    else:
+        arguments["callbacks"] = [Watch(), *tree.flatten(callbacks or [])]
+    return bound
+
+
+def batch_sizes(arguments: dict[str, Any]) -> set[int]:
+    """The sizes of the batches that arrays are cut into, the last included.
+
+    Empty where that is not known: data sets, generators.
+    """
+    arrays = [a for a in tree.flatten(arguments.get("x")) if a is not None]
+    if not arrays or not all(hasattr(a, "shape") for a in arrays):
+        return set()
+    samples = arrays[0].shape[0]
+    split = arguments.get("validation_split", 0.0)
+    samples = math.floor(samples * (1.0 - split))
+    size = arguments.get("batch_size") or DEFAULT_BATCH_SIZE
+    return {min(size, samples), samples % size or size}

@@ -1,0 +1,25 @@
+"""Weights of a wrapper that an optimizer's weight decay leaves alone.
+
+`Optimizer.exclude_from_weight_decay` forgets what was excluded before, and
+cannot say what that was. This file alone reads it where Keras keeps it.
+"""
+
+from typing import Any
+
+import keras
+
+
+def exclude_from_weight_decay(optimizer: Any, variables: list) -> None:
+    """Exclude further variables from an optimizer's weight decay.
+
+    What its owner excluded stays so, by variable or by name; the optimizer
+    may be built.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    if not variables or not hasattr(optimizer, "exclude_from_weight_decay"):
+        return
+    excluded = set(getattr(optimizer, "_exclude_from_weight_decay", ()))
+    excluded |= {optimizer._var_key(variable) for variable in variables}
+    optimizer._exclude_from_weight_decay = excluded
+    optimizer._exclude_from_weight_decay_cache = {}

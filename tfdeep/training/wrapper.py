@@ -1,0 +1,240 @@
+"""What the wrappers of this package share.
+
+A wrapper is a model around a model. In training it runs the model once, in a
+view that also returns the outputs of some inner layers, and adds what it
+wants to the loss. At inference it is the model inside.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from tfdeep import backend
+from tfdeep.training.taps import Interior, Tapped, input_shape_of
+from tfdeep.training.watch import check_fit
+from tfdeep.training.weight_decay import exclude_from_weight_decay
+
+
+class TrainingWrapper(keras.Model):
+    """Base of the wrappers: trains `.base` with a changed loss.
+
+    Wrappers stack: the model may be a wrapper itself, whose term then counts
+    first. Validation, prediction and export are those of the plain model.
+
+    In training a call returns `Tapped(outputs, taps, reports)`, what
+    `compute_loss` needs; `fit` knows how to read it.
+
+    Args:
+        model: a `keras.Model`.
+        **kwargs: `name` of the wrapper.
+    """
+
+    def __init__(self, model: keras.Model, **kwargs):
+        if not isinstance(model, keras.Model):
+            raise TypeError(
+                f"`model` came as {type(model).__name__}. "
+                f"{type(self).__name__} wraps a keras.Model. Pass one."
+            )
+        # The model inside casts its inputs as it is used to.
+        super().__init__(autocast=False, dtype=model.dtype_policy, **kwargs)
+        self.base = model
+        self.supports_masking = True
+        self.interior: Interior | None = None
+        self._labels: list[str] = []
+        self._shows_training = True
+        self.task_loss = keras.metrics.Mean("task_loss")
+
+    # What a wrapper defines. Methods, where they return layers or weights:
+    # Keras saves what it finds in attributes.
+
+    def prepare(self, interior: Interior) -> None:
+        """Choose taps, create weights and trackers; the model is built."""
+        raise NotImplementedError
+
+    def training_loss(self, loss, tapped: Tapped, y, sample_weight):
+        """Return the changed loss and a dict of scalars that may be NaN."""
+        raise NotImplementedError
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the layers whose output is wanted."""
+        return []
+
+    @property
+    def wants_reports(self) -> bool:
+        """Whether the entropies of `BatchEntropy` layers are wanted."""
+        return False
+
+    def trackers(self) -> list:
+        """The metrics of the wrapper's own terms."""
+        return []
+
+    def undecayed(self) -> list:
+        """The weights that no optimizer may let decay."""
+        return []
+
+    def epoch_logs(self) -> dict[str, float]:
+        """What is logged once an epoch, beside the metrics."""
+        return {}
+
+    def check_batches(self, sizes: set[int]) -> None:
+        """Raise if `fit` would make batches of a size that cannot work."""
+
+    # What all share.
+
+    def chain(self) -> list["TrainingWrapper"]:
+        """This wrapper and those it wraps, the innermost first."""
+        inner = self.base
+        return [
+            *(inner.chain() if isinstance(inner, TrainingWrapper) else []),
+            self,
+        ]
+
+    def plain(self) -> keras.Model:
+        """The model inside all wrappers."""
+        return self.chain()[0].base
+
+    def build_now(self) -> None:
+        """Build at once if the model is: its errors come early."""
+        if self.base.built:
+            self.build(input_shape_of(self.plain()))
+
+    def build(self, input_shape):
+        if self.interior is not None:
+            return
+        if not self.base.built:
+            self.base.build(input_shape)
+        self.first_not_finite = self.add_weight(
+            name="first_not_finite",
+            initializer=keras.initializers.Constant(-1.0),
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+        interior = Interior(self.plain(), input_shape)
+        self.prepare(interior)
+        wanted = {path for each in self.chain() for path in each.paths}
+        if wanted:
+            interior.open(interior.at(wanted))
+        self.interior = interior
+
+    def call(self, inputs, training=None):
+        if not training:
+            return self.base(inputs)
+        reports = any(each.wants_reports for each in self.chain())
+        return self.interior.run(inputs, reports)
+
+    def compute_mask(self, inputs, mask=None):
+        return None  # Outputs come with the masks that the model gave them.
+
+    def compute_output_shape(self, input_shape):
+        return self.base.compute_output_shape(input_shape)
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        if not isinstance(y_pred, Tapped):
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        whole = super().compute_loss(
+            x, y, y_pred.outputs, sample_weight, training
+        )
+        added = [ops.sum(ops.cast(loss, whole.dtype)) for loss in self.losses]
+        loss = task = whole - sum(added) if added else whole
+        size = ops.shape(tree.flatten(y_pred.outputs)[0])[0]
+        self.task_loss.update_state(task * backend.replica_count(), size)
+        scalars: dict[str, Any] = {}
+        for wrapper in self.chain():
+            loss, found = wrapper.training_loss(
+                loss, y_pred, y, sample_weight
+            )
+            scalars.update(found)
+        self._note(scalars)
+        return loss + sum(added) if added else loss
+
+    def _note(self, scalars: dict) -> None:
+        """Remember which scalar was the first not to be finite, and when."""
+        self._labels = list(scalars)
+        if not scalars:
+            return
+        values = ops.stack([ops.cast(v, "float32") for v in scalars.values()])
+        bad = ops.logical_not(ops.isfinite(ops.stop_gradient(values)))
+        first = ops.cast(ops.argmax(ops.cast(bad, "int32")), "float32")
+        old = self.first_not_finite.value
+        new = ops.logical_and(old < 0, ops.any(bad))
+        self.first_not_finite.assign(ops.where(new, first, old))
+
+    def origin_of_nan(self) -> str | None:
+        """The first layer that was not finite in training, if any."""
+        index = int(self.first_not_finite.numpy())
+        return None if index < 0 else self._labels[index]
+
+    @property
+    def metrics(self):
+        inner = [t for each in self.chain()[:-1] for t in each.trackers()]
+        return [*super().metrics, *inner]
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        training = isinstance(y_pred, Tapped)
+        outputs = y_pred.outputs if training else y_pred
+        with self._reporting(training):
+            return super().compute_metrics(x, y, outputs, sample_weight)
+
+    def get_metrics_result(self):
+        results = super().get_metrics_result()
+        if not self._shows_training:
+            ours = [each.trackers() for each in self.chain()]
+            for metric in [self.task_loss, *sum(ours, [])]:
+                results.pop(metric.name)
+        return results
+
+    @contextlib.contextmanager
+    def _reporting(self, training: bool) -> Iterator[None]:
+        before = self._shows_training
+        self._shows_training = training
+        try:
+            yield
+        finally:
+            self._shows_training = before
+
+    def evaluate(self, *args, **kwargs):
+        with self._reporting(False):
+            return super().evaluate(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        with self._reporting(False):
+            return super().test_on_batch(*args, **kwargs)
+
+    def fit(self, *args, **kwargs):
+        arguments = check_fit(super().fit, self, args, kwargs)
+        return super().fit(*arguments.args, **arguments.kwargs)
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        self._spare_weights()
+
+    def _spare_weights(self):
+        if self.optimizer is not None:
+            spared = [v for each in self.chain() for v in each.undecayed()]
+            exclude_from_weight_decay(self.optimizer, spared)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_config(self):
+        return {
+            "model": keras.saving.serialize_keras_object(self.base),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        config["model"] = keras.saving.deserialize_keras_object(
+            config["model"], custom_objects
+        )
+        return cls(**config)
