@@ -47,14 +47,69 @@ def batch_entropy(x):
         >>> round(float(tfdeep.layers.batch_entropy(x)), 4)
         0.7232
     """
+    return batch_entropies([x])[0]
+
+
+def batch_entropies(tensors: list):
+    """`batch_entropy` of each tensor, as a vector.
+
+    What follows the variance is computed for all tensors of a shape at once:
+    a deep and narrow net has many small tensors.
+    """
+    groups: dict[tuple, list[int]] = {}
+    sums = [squared_deviations(x) for x in tensors]
+    for index, (x, units) in enumerate(zip(tensors, sums, strict=True)):
+        key = (tuple(units.shape), str(units.dtype), x.shape[0])
+        groups.setdefault(key, []).append(index)
+    values, order = [], []
+    for indices in groups.values():
+        freedom = _freedom([tensors[index] for index in indices])
+        stacked = ops.stack([sums[index] for index in indices])
+        values.append(_mean_of_logs(stacked, freedom))
+        order.extend(indices)
+    found = values[0] if len(values) == 1 else ops.concatenate(values)
+    if order == sorted(order):
+        return found
+    return ops.take(found, [order.index(i) for i in range(len(order))])
+
+
+def squared_deviations(x):
+    """sum_i (x_ij - mean_j)^2 of every unit j, in float32 or float64."""
     x = ops.convert_to_tensor(x)
     if keras.backend.standardize_dtype(x.dtype) != "float64":
         x = ops.cast(x, "float32")
     check_batch(x.shape)
-    freedom = ops.cast(ops.maximum(ops.shape(x)[0] - 1, 1), x.dtype)
+    return _squared_deviations(x)
+
+
+@ops.custom_gradient
+def _squared_deviations(x):
+    """The gradient, 2 (x_ij - mean_j), in fewer operations than its parts."""
+
+    def gradient(*args, upstream=None):
+        upstream = args[0] if upstream is None else upstream
+        return 2 * upstream * (x - ops.mean(x, axis=0, keepdims=True))
+
     deviation = x - ops.mean(x, axis=0, keepdims=True)
-    variance = ops.sum(ops.square(deviation), axis=0) / freedom
-    return ops.mean(ops.log1p(math.pi * math.e * variance)) / 2
+    return ops.sum(ops.square(deviation), axis=0), gradient
+
+
+def _freedom(tensors: list):
+    """n - 1 of tensors with equal static batch size, at least 1."""
+    size = tensors[0].shape[0]
+    if size is not None:
+        return size - 1
+    sizes = ops.stack([ops.shape(x)[0] for x in tensors])
+    return ops.maximum(sizes - 1, 1)
+
+
+def _mean_of_logs(sums, freedom):
+    """mean_j 1/2 log(pi e Var_j + 1) for a stack of sums of squares."""
+    if not isinstance(freedom, int):
+        freedom = ops.reshape(freedom, (-1, *(1,) * (len(sums.shape) - 1)))
+        freedom = ops.cast(freedom, sums.dtype)
+    logs = ops.log1p(math.pi * math.e / freedom * sums)
+    return ops.mean(logs, axis=tuple(range(1, len(logs.shape)))) / 2
 
 
 def check_batch(shape) -> None:

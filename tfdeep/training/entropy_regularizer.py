@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfdeep.layers.entropy import batch_entropy
+from tfdeep.layers.entropy import batch_entropies
 from tfdeep.training.entropy_metric import EntropyMeans
 from tfdeep.training.selection import chosen
 from tfdeep.training.wrapper import TrainingWrapper
@@ -150,19 +150,21 @@ class BatchEntropyRegularizer(TrainingWrapper):
         self.entropies = EntropyMeans(self._names, name="batch_entropy")
 
     def training_loss(self, loss, tapped, y, sample_weight):
-        found = tapped.reports
-        if not self._reports:
-            taps = [tapped.taps[name] for name in self._names]
-            values = [batch_entropy(tap) for tap in taps]
-            found = dict(zip(self._names, values, strict=True))
-        values = [ops.cast(found[name], loss.dtype) for name in self._names]
-        entropies = ops.stack(values)
+        if self._reports:
+            found = [tapped.reports[name] for name in self._names]
+            entropies = ops.stack(found)
+        else:
+            entropies = batch_entropies(
+                [tapped.taps[name] for name in self._names]
+            )
         self.entropies.update_state(entropies)
+        entropies = ops.cast(entropies, loss.dtype)
         alphas = ops.cast(self.alphas.value, loss.dtype)
         factor = entropy_factor(entropies, alphas, self.alpha_min, self.beta)
-        outputs = keras.tree.flatten(tapped.outputs)
-        alone = ops.shape(outputs[0])[0] < 2
-        return loss * ops.where(alone, ops.ones_like(factor), factor), found
+        size = ops.shape(keras.tree.flatten(tapped.outputs)[0])[0]
+        if not isinstance(size, int):  # A left-over of one sample.
+            factor = ops.where(size < 2, ops.ones_like(factor), factor)
+        return loss * factor, self.names, entropies
 
     @property
     def paths(self):

@@ -43,7 +43,7 @@ class TrainingWrapper(keras.Model):
         self.base = model
         self.supports_masking = True
         self.interior: Interior | None = None
-        self._labels: list[str] = []
+        self._labels: tuple[str, ...] = ()
         self._shows_training = True
         self.task_loss = keras.metrics.Mean("task_loss")
 
@@ -55,7 +55,11 @@ class TrainingWrapper(keras.Model):
         raise NotImplementedError
 
     def training_loss(self, loss, tapped: Tapped, y, sample_weight):
-        """Return the changed loss and a dict of scalars that may be NaN."""
+        """Return the changed loss, the names of layers, and their signals.
+
+        The signals are a vector, one scalar per layer in the order of the
+        forward pass; the first that is not finite tells where a NaN began.
+        """
         raise NotImplementedError
 
     @property
@@ -145,22 +149,20 @@ class TrainingWrapper(keras.Model):
         loss = task = whole - sum(added) if added else whole
         size = ops.shape(tree.flatten(y_pred.outputs)[0])[0]
         self.task_loss.update_state(task * backend.replica_count(), size)
-        scalars: dict[str, Any] = {}
+        labels, signals = [], []
         for wrapper in self.chain():
-            loss, found = wrapper.training_loss(
+            loss, names, values = wrapper.training_loss(
                 loss, y_pred, y, sample_weight
             )
-            scalars.update(found)
-        self._note(scalars)
+            labels.extend(names)
+            signals.append(ops.cast(values, "float32"))
+        self._labels = tuple(labels)
+        self._note(ops.concatenate(signals))
         return loss + sum(added) if added else loss
 
-    def _note(self, scalars: dict) -> None:
-        """Remember which scalar was the first not to be finite, and when."""
-        self._labels = list(scalars)
-        if not scalars:
-            return
-        values = ops.stack([ops.cast(v, "float32") for v in scalars.values()])
-        bad = ops.logical_not(ops.isfinite(ops.stop_gradient(values)))
+    def _note(self, signals) -> None:
+        """Remember which signal was the first not to be finite."""
+        bad = ops.logical_not(ops.isfinite(ops.stop_gradient(signals)))
         first = ops.cast(ops.argmax(ops.cast(bad, "int32")), "float32")
         old = self.first_not_finite.value
         new = ops.logical_and(old < 0, ops.any(bad))
