@@ -1,6 +1,6 @@
 """tfdeep: very deep networks in Keras, trainable, lighter and private."""
 
-from tfdeep import initializers, layers, models, training
+from tfdeep import callbacks, initializers, layers, models, training
 from tfdeep.initializers import AutoInit
 from tfdeep.layers import DenseBlock, StochasticDepth
 from tfdeep.training import BatchEntropyRegularizer
@@ -12,6 +12,7 @@ __all__ = [
     "BatchEntropyRegularizer",
     "DenseBlock",
     "StochasticDepth",
+    "callbacks",
     "initializers",
     "layers",
     "models",

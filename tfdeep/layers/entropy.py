@@ -45,7 +45,7 @@ def batch_entropy(x):
         >>> import numpy as np, tfdeep
         >>> x = np.array([[0.0, 3.0], [2.0, 3.0]])  # variances 2 and 0
         >>> round(float(tfdeep.layers.batch_entropy(x)), 4)
-        0.7232
+        0.7237
     """
     return batch_entropies([x])[0]
 

@@ -1,15 +1,13 @@
 """Layer-wise batch-entropy regularisation: no layer may lose the signal."""
 
-from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
 import keras
 from keras import ops
 
-from tfdeep.layers.entropy import batch_entropies
+from tfdeep.training.entropy_layers import EntropyLayers, Layers
 from tfdeep.training.entropy_metric import EntropyMeans
-from tfdeep.training.selection import chosen
 from tfdeep.training.wrapper import TrainingWrapper
 
 
@@ -108,7 +106,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
     def __init__(
         self,
         model: keras.Model,
-        layers: str | list[str] | Callable[[Any], bool] = "hidden",
+        layers: Layers = "hidden",
         alpha: float = 2.0,
         alpha_min: float = 0.2,
         beta: float = 0.1,
@@ -122,41 +120,27 @@ class BatchEntropyRegularizer(TrainingWrapper):
         self.alpha_min = float(alpha_min)
         self.beta = float(beta)
         self._layers_wanted = (layers,)  # A tuple is left as it is.
-        self._names: tuple[str, ...] = ()
-        self._reports = False
+        self._regularized: EntropyLayers | None = None
         self.build_now()
 
     @property
     def names(self) -> list[str]:
         """The names of the regularised layers, in the model's order."""
-        return list(self._names)
+        return list(self._regularized.names) if self._regularized else []
 
     def prepare(self, interior):
         (layers,) = self._layers_wanted
-        self._reports = layers == "hidden" and bool(interior.reporters)
-        if self._reports:
-            self._names = tuple(interior.reporters)
-        else:
-            interior.check_symbolic()
-            outputs = keras.tree.flatten(interior.outputs)
-            calls = chosen(interior.calls, outputs, layers)
-            self._names = tuple(call.path for call in calls)
+        self._regularized = EntropyLayers(interior, layers)
         self.alphas = self.add_weight(
-            shape=(len(self._names),),
+            shape=(len(self.names),),
             initializer=keras.initializers.Constant(self.alpha),
             name="alphas",
             autocast=False,
         )
-        self.entropies = EntropyMeans(self._names, name="batch_entropy")
+        self.entropies = EntropyMeans(self.names, name="batch_entropy")
 
     def training_loss(self, loss, tapped, y, sample_weight):
-        if self._reports:
-            found = [tapped.reports[name] for name in self._names]
-            entropies = ops.stack(found)
-        else:
-            entropies = batch_entropies(
-                [tapped.taps[name] for name in self._names]
-            )
+        entropies = self._regularized.entropies(tapped)
         self.entropies.update_state(entropies)
         entropies = ops.cast(entropies, loss.dtype)
         alphas = ops.cast(self.alphas.value, loss.dtype)
@@ -168,17 +152,17 @@ class BatchEntropyRegularizer(TrainingWrapper):
 
     @property
     def paths(self):
-        return [] if self._reports else self.names
+        return list(self._regularized.paths) if self._regularized else []
 
     @property
     def wants_reports(self):
-        return self._reports
+        return self._regularized is not None and self._regularized.reported
 
     def trackers(self):
         return [self.entropies]
 
     def undecayed(self):
-        return [self.alphas] if self._names else []
+        return [self.alphas] if self.names else []
 
     def epoch_logs(self):
         return {
@@ -196,7 +180,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
 
     def get_config(self):
         (layers,) = self._layers_wanted
-        plain = layers == "hidden" or not self._names
+        plain = layers == "hidden" or not self.names
         return {
             **super().get_config(),
             "layers": layers if plain else self.names,

@@ -75,23 +75,25 @@ class Interior:
                 self.inputs, self.outputs, self.calls, taps
             )
 
-    def run(self, inputs, reports: bool) -> Tapped:
-        """Call the model in training, once.
+    def run(self, inputs, reports: bool, training: bool = True) -> Tapped:
+        """Call the model once.
 
         Args:
             inputs: what the model takes.
             reports: whether to collect what `BatchEntropy` layers report.
+            training: whether the model is in training mode.
         """
         if not reports:
-            return Tapped(*self._call(inputs), {})
+            outputs, taps = self._call(inputs, training)
+            return Tapped(outputs, taps, {})
         with collected_entropies() as found:
-            outputs, taps = self._call(inputs)
+            outputs, taps = self._call(inputs, training)
         return Tapped(outputs, taps, self._by_name(found))
 
-    def _call(self, inputs):
+    def _call(self, inputs, training):
         if self._view is None:
-            return self.model(inputs, training=True), {}
-        outputs, tensors = self._view(inputs, training=True)
+            return self.model(inputs, training=training), {}
+        outputs, tensors = self._view(inputs, training=training)
         paths = [call.path for call in self._taps]
         return outputs, dict(zip(paths, tensors, strict=True))
 
@@ -136,9 +138,7 @@ def _symbolic(model: keras.Model, input_shape: Any) -> tuple[Any, Any]:
     """Symbolic inputs and outputs of a model; `None` if it has none."""
     if is_graph(model):
         return ends(model)
-    inputs = tree.map_shape_structure(
-        lambda shape: keras.Input(batch_shape=shape), input_shape
-    )
+    inputs = symbols(input_shape)
     try:
         # Past `__call__`, which would show one call: that of the model.
         outputs = model.call(inputs)
@@ -146,6 +146,13 @@ def _symbolic(model: keras.Model, input_shape: Any) -> tuple[Any, Any]:
         return None, None
     known = all(isinstance(t, keras.KerasTensor) for t in tree.flatten(outputs))
     return (inputs, outputs) if known else (None, None)
+
+
+def symbols(input_shape: Any) -> Any:
+    """Symbolic tensors of a shape, or a structure of shapes."""
+    return tree.map_shape_structure(
+        lambda shape: keras.Input(batch_shape=shape), input_shape
+    )
 
 
 def input_shape_of(model: keras.Model) -> Any:

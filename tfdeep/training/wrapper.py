@@ -7,13 +7,12 @@ wants to the loss. At inference it is the model inside.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 from keras import ops, tree
 
 from tfdeep import backend
-from tfdeep.training.taps import Interior, Tapped, input_shape_of
+from tfdeep.training.taps import Interior, Tapped, input_shape_of, symbols
 from tfdeep.training.watch import check_fit
 from tfdeep.training.weight_decay import exclude_from_weight_decay
 
@@ -110,7 +109,7 @@ class TrainingWrapper(keras.Model):
         if self.interior is not None:
             return
         if not self.base.built:
-            self.base.build(input_shape)
+            self.base(symbols(input_shape))
         self.first_not_finite = self.add_weight(
             name="first_not_finite",
             initializer=keras.initializers.Constant(-1.0),

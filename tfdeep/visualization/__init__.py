@@ -7,6 +7,13 @@ touched: no window, no current figure, no changed style.
 from tfdeep.visualization.comparison import comparison
 from tfdeep.visualization.curves import learning_curves
 from tfdeep.visualization.figure import save
+from tfdeep.visualization.heat_map import heat_map
 from tfdeep.visualization.signal_propagation import signal_propagation
 
-__all__ = ["comparison", "learning_curves", "save", "signal_propagation"]
+__all__ = [
+    "comparison",
+    "heat_map",
+    "learning_curves",
+    "save",
+    "signal_propagation",
+]
