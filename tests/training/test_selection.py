@@ -31,10 +31,10 @@ def block(name):
     )
 
 
-def nested(training=None):
+def nested():
     """Two nested models, the second of which is called twice."""
     inputs = keras.Input((4,))
-    x = block("lower")(inputs, training=training)
+    x = block("lower")(inputs)
     upper = block("upper")
     outputs = layers.Dense(2, name="out")(upper(upper(x)))
     return keras.Model(inputs, outputs)
@@ -69,12 +69,6 @@ def test_nested_models_are_looked_into():
         *["upper/first", "upper/second"],
         *["upper#2/first", "upper#2/second"],
     ]
-
-
-def test_a_nested_model_that_is_not_in_training_is_closed():
-    assert hidden_paths(nested(training=False))[0] == "upper/first"
-    with pytest.raises(ValueError, match="training=False.*outside"):
-        chosen(*graph(nested(training=False)), ["lower/first"])
 
 
 def test_the_last_layer_of_a_nested_model_may_be_the_output():

@@ -17,8 +17,13 @@ def entropy_target(alpha, alpha_min: float):
     Below alpha_min alpha gets no gradient, where both are equal half of it:
     as in the authors' code, and on every backend.
     """
-    size = ops.abs(alpha)
-    return (size + alpha_min + ops.abs(size - alpha_min)) / 2
+    size = _absolute(alpha)
+    return (size + alpha_min + _absolute(size - alpha_min)) / 2
+
+
+def _absolute(x):
+    """|x| with the gradient 0 at 0, where JAX has 1 for `ops.abs`."""
+    return x * ops.sign(x)
 
 
 def entropy_factor(entropies, alpha, alpha_min: float, beta: float):

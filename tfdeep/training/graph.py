@@ -40,11 +40,6 @@ class Call:
         found = tree.flatten((self.args, self.kwargs))
         return [each for each in found if isinstance(each, keras.KerasTensor)]
 
-    @property
-    def fixed(self) -> bool:
-        """Whether it was told once and for all not to be in training."""
-        return self.kwargs.get("training") not in (None, True)
-
 
 def is_graph(model: Any) -> bool:
     """Whether the model is a built Functional or Sequential one."""
@@ -163,14 +158,14 @@ def _replay(calls: list[Call], new: dict[int, Any], found: dict) -> None:
 
 
 def _call_again(call: Call, new: dict, found: dict, opened: bool) -> list:
+    """Call with what the arguments are now; a view, if there are taps in it."""
     args, kwargs = tree.map_structure(
         lambda value: _current(value, new), (call.args, call.kwargs)
     )
     if not opened:
         return tree.flatten(call.operation(*args, **kwargs))
-    starts, stops = (tree.flatten(t) for t in ends(call.operation))
-    given = tree.flatten((args, kwargs))
-    given = [x for x in given if isinstance(x, keras.KerasTensor)]
-    new.update(zip(map(id, starts), given, strict=True))
-    _replay(call.parts, new, found)
-    return [_current(tensor, new) for tensor in stops]
+    taps = [part for part in within(call.parts) if id(part) in found]
+    view = tapped_view(*ends(call.operation), call.parts, taps)
+    outputs, shown = view(*args, **kwargs)
+    found.update(zip(map(id, taps), shown, strict=True))
+    return tree.flatten(outputs)

@@ -24,13 +24,13 @@ def hidden(calls: list[Call], outputs: Iterable) -> list[Call]:
 
     Activations, with a layer of their own or as an argument of a layer with
     weights, and whole blocks. Never what the model returns. A nested model
-    is looked into, unless it was told whether it is training.
+    is looked into.
     """
     last = {id(tensor) for tensor in outputs}
     found = []
     for call in calls:
         ends_here = any(id(tensor) in last for tensor in call.outputs)
-        if call.parts and not call.fixed:
+        if call.parts:
             inner = list(call.operation.outputs) if ends_here else []
             found.extend(hidden(call.parts, inner))
         elif not ends_here and _is_hidden(call.operation):
@@ -147,20 +147,6 @@ def chosen(
             f"`layers` came as {layers!r}, which no layer of the model "
             "answers to. At least one was expected. Give the names of layers."
         )
-    _check_open(found, calls)
     order = {id(call): index for index, call in enumerate(within(calls))}
     unique = {id(call): call for call in found}
     return sorted(unique.values(), key=lambda call: order[id(call)])
-
-
-def _check_open(found: list[Call], calls: list[Call]) -> None:
-    """Raise for a layer in a nested model with a fixed training mode."""
-    for outer in within(calls):
-        for call in found:
-            if outer.fixed and call in within(outer.parts):
-                raise ValueError(
-                    f"The layer {call.path!r} came within "
-                    f"{outer.path!r}, which is called with "
-                    f"training={outer.kwargs['training']}. Its tensors cannot "
-                    "be shown in another mode. Choose a layer outside it."
-                )

@@ -1,0 +1,303 @@
+"""The regulariser: its loss, its gradients, which layers, what is refused."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import tfdeep
+from tests.helpers import BACKEND, arrays
+from tfdeep import backend
+from tfdeep.layers import BatchEntropy, batch_entropy
+from tfdeep.training import BatchEntropyRegularizer
+from tfdeep.training.entropy_regularizer import entropy_target
+
+COMPILED = [False, True] if BACKEND == "tensorflow" else [True]
+
+
+def slow_loss(model, names, alphas, alpha_min, beta, loss, data):
+    """The formula, layer by layer, from a plain forward pass."""
+    x, y = data
+    taps, value = [], x
+    for layer in model.layers:
+        value = layer(value)
+        if layer.name in names:
+            taps.append(float(batch_entropy(value)))
+    task = float(loss(y, value))
+    gaps = [
+        h - max(abs(float(a)), alpha_min)
+        for h, a in zip(taps, alphas, strict=True)
+    ]
+    return task * (1 + beta * np.mean(np.square(gaps))), task, taps
+
+
+@pytest.mark.parametrize("jit_compile", COMPILED)
+def test_the_first_step_is_that_of_the_formula(
+    net, data, crossentropy, jit_compile
+):
+    model = net()
+    wrapper = BatchEntropyRegularizer(model, alpha=1.5, beta=0.3)
+    wrapper.alphas.assign([0.9, 0.1, -2.0])
+    total, task, taps = slow_loss(
+        *(model, wrapper.names, [0.9, 0.1, -2.0], 0.2, 0.3, crossentropy),
+        data,
+    )
+    wrapper.compile(
+        keras.optimizers.SGD(0.0), crossentropy, jit_compile=jit_compile
+    )
+    history = wrapper.fit(*data, verbose=0).history
+    assert history["loss"][0] == pytest.approx(total, rel=1e-5)
+    assert history["task_loss"][0] == pytest.approx(task, rel=1e-5)
+    assert history["batch_entropy"][0] == pytest.approx(np.mean(taps), rel=1e-5)
+    for name, entropy in zip(wrapper.names, taps, strict=True):
+        logged = history[f"batch_entropy/{name}"][0]
+        assert logged == pytest.approx(entropy, rel=1e-5)
+
+
+def numerical(function, weights, index, position, step=1e-2):
+    """A central difference of `function()` by one entry of one weight."""
+    old = weights[index].numpy()
+    values = []
+    for sign in (1, -1):
+        new = old.copy()
+        new[position] += sign * step
+        weights[index].assign(new)
+        values.append(function())
+    weights[index].assign(old)
+    return (values[0] - values[1]) / (2 * step)
+
+
+def test_gradients_are_those_of_differences(net, data, crossentropy):
+    """One SGD step at rate 1 is minus the gradient."""
+    model = net(activation="tanh")
+    wrapper = BatchEntropyRegularizer(model, alpha=1.0, beta=2.0)
+    wrapper.compile(keras.optimizers.SGD(1.0), crossentropy)
+    weights = wrapper.trainable_variables
+
+    def loss():
+        alphas = wrapper.alphas.numpy()
+        return slow_loss(
+            *(model, wrapper.names, alphas, 0.2, 2.0, crossentropy), data
+        )[0]
+
+    wanted = {}
+    for index, weight in enumerate(weights):
+        position = tuple(size // 2 for size in weight.shape)
+        wanted[index, position] = numerical(loss, weights, index, position)
+    before = arrays(weights)
+    wrapper.train_on_batch(*data)
+    for (index, position), gradient in wanted.items():
+        moved = before[index] - weights[index].numpy()
+        assert moved[position] == pytest.approx(gradient, rel=0.02, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    "alpha, target, slope",
+    [(2.0, 2.0, 1.0), (-2.0, 2.0, -1.0), (0.1, 0.2, 0.0), (0.2, 0.2, 0.5)],
+)
+def test_the_target_and_its_slope(alpha, target, slope):
+    value, (gradient,) = backend.value_and_gradients(
+        lambda tensors: ops.sum(entropy_target(tensors[0], 0.2)),
+        [ops.convert_to_tensor(np.float32(alpha))],
+    )
+    assert float(value) == pytest.approx(target)
+    assert float(gradient) == pytest.approx(slope)
+
+
+def test_beta_0_is_the_plain_model(net, data, crossentropy):
+    plain, wrapped = net(), net()
+    wrapper = BatchEntropyRegularizer(wrapped, beta=0.0)
+    for model in (plain, wrapper):
+        model.compile(keras.optimizers.Adam(0.01), crossentropy)
+        model.fit(*data, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    for ours, theirs in zip(
+        wrapped.get_weights(), plain.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_penalties_stay_outside_the_product(data, crossentropy):
+    dense = layers.Dense(
+        4, "relu", kernel_regularizer="l2", activity_regularizer="l1"
+    )
+    model = keras.Sequential([keras.Input((8,)), dense, layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.0), crossentropy)
+    with_penalties = model.evaluate(*data, verbose=0)
+    wrapper = BatchEntropyRegularizer(model, beta=0.5)
+    wrapper.compile(keras.optimizers.SGD(0.0), crossentropy)
+    history = wrapper.fit(*data, verbose=0).history
+    task = float(crossentropy(data[1], model(data[0])))
+    factor = 1 + 0.5 * (history["batch_entropy"][0] - 2.0) ** 2
+    assert history["task_loss"][0] == pytest.approx(task, rel=1e-5)
+    expected = with_penalties + task * (factor - 1)
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_alphas_never_decay_and_others_do(net, data, crossentropy):
+    wrapper = BatchEntropyRegularizer(net(), alpha=3.0, beta=0.0)
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    twin = BatchEntropyRegularizer(net(), alpha=3.0, beta=0.0)
+    before = [np.array(w) for w in wrapper.base.trainable_variables]
+    wrapper.compile(optimizer, crossentropy)
+    twin.compile(keras.optimizers.Adam(0.1), crossentropy)
+    for each in (wrapper, twin):
+        each.fit(*data, verbose=0)
+    np.testing.assert_array_equal(wrapper.alphas.numpy(), 3.0)
+    decayed, plain = (each.base.trainable_variables for each in (wrapper, twin))
+    for a, b, old in zip(decayed, plain, before, strict=True):
+        lost = b.numpy() - a.numpy()
+        expected = 0.0 if "bias" in a.path else 0.05 * old
+        np.testing.assert_allclose(lost, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("when", ["built", "scaled"])
+def test_alphas_never_decay_in_any_optimizer(net, data, crossentropy, when):
+    wrapper = BatchEntropyRegularizer(net(), beta=0.0)
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    if when == "built":
+        optimizer.build(wrapper.trainable_variables)
+    else:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    wrapper.compile(optimizer, crossentropy)
+    wrapper.fit(*data, verbose=0)
+    np.testing.assert_array_equal(wrapper.alphas.numpy(), 2.0)
+
+
+class HandWritten(keras.Model):
+    """A model that only Python can look into."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = layers.Dense(5, "relu")
+        self.probe = BatchEntropy(name="probe")
+        self.last = layers.Dense(3)
+
+    def build(self, input_shape):
+        self.first.build(input_shape)
+        self.last.build((None, 5))
+
+    def call(self, inputs):
+        if isinstance(inputs, keras.KerasTensor) and not self.built:
+            raise TypeError("no symbols, please")
+        x = {"hidden": self.first(inputs)}
+        assert not isinstance(x["hidden"], keras.KerasTensor) or self.built
+        return self.last(self.probe(x["hidden"]))
+
+    def get_config(self):
+        return {}
+
+
+def test_a_layer_joins_the_regulariser_around_it(data, crossentropy):
+    model = HandWritten()
+    wrapper = BatchEntropyRegularizer(model)
+    wrapper.compile(keras.optimizers.SGD(0.0), crossentropy)
+    history = wrapper.fit(*data, verbose=0).history
+    expected = float(batch_entropy(model.first(data[0])))
+    assert wrapper.names == ["probe"]
+    assert history["batch_entropy/probe"] == [pytest.approx(expected, rel=1e-5)]
+
+
+def test_a_symbolic_subclass_is_looked_into(data, crossentropy):
+    class Symbolic(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first = layers.Dense(5, name="first")
+            self.drop = layers.Dropout(0.5)
+            self.last = layers.Dense(3, name="last")
+
+        def call(self, inputs, training=None):
+            x = ops.relu(self.first(inputs))
+            return self.last(self.drop(x, training=training))
+
+    model = Symbolic()
+    wrapper = BatchEntropyRegularizer(model)
+    wrapper.compile(keras.optimizers.SGD(0.0), crossentropy)
+    history = wrapper.fit(*data, verbose=0).history
+    expected = float(batch_entropy(ops.relu(model.first(data[0]))))
+    assert history["batch_entropy/relu"] == [pytest.approx(expected, rel=1e-5)]
+
+
+def test_a_branch_that_may_be_skipped_cannot_report():
+    branch = keras.Sequential([layers.Dense(8), BatchEntropy()])
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, tfdeep.StochasticDepth(branch, 0.5)(inputs))
+    with pytest.raises(ValueError, match="may be skipped"):
+        BatchEntropyRegularizer(model)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("alpha", "2"), ("alpha_min", -0.1), ("beta", -1.0), ("beta", None)],
+)
+def test_numbers_outside_their_range(net, name, value):
+    with pytest.raises(ValueError, match=f"`{name}` came as"):
+        BatchEntropyRegularizer(net(), **{name: value})
+
+
+def test_an_unknown_layer_is_refused_at_once(net):
+    with pytest.raises(ValueError, match="Did you mean 'hidden_1'"):
+        BatchEntropyRegularizer(net(), ["hiden_1"])
+
+
+@pytest.mark.parametrize(
+    "samples, arguments",
+    [
+        (8, {"batch_size": 1}),
+        (9, {"batch_size": 4}),
+        (1, {}),
+        (12, {"batch_size": 4, "validation_split": 0.25}),
+    ],
+)
+def test_a_batch_of_one_is_refused_before_the_first_step(
+    net, data, crossentropy, samples, arguments
+):
+    wrapper = BatchEntropyRegularizer(net())
+    wrapper.compile("sgd", crossentropy)
+    x, y = (array[:samples] for array in data)
+    with pytest.raises(ValueError, match="a batch of 1"):
+        wrapper.fit(x, y, verbose=0, **arguments)
+    assert int(wrapper.optimizer.iterations.numpy()) == 0
+
+
+@pytest.mark.tensorflow
+def test_a_left_over_in_a_stream_is_trained_without(net, data, crossentropy):
+    import tensorflow as tf
+
+    stream = tf.data.Dataset.from_tensor_slices(data).take(5).batch(4)
+    wrapper = BatchEntropyRegularizer(net())
+    wrapper.compile(keras.optimizers.SGD(0.1), crossentropy)
+    history = wrapper.fit(stream, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(w).all() for w in wrapper.get_weights())
+
+
+def test_a_nan_names_the_layer_where_it_began(net, data, crossentropy):
+    model = net(activation="tanh")
+    wrapper = BatchEntropyRegularizer(model)
+    kernel = model.layers[1].kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    wrapper.compile("sgd", crossentropy)
+    with pytest.raises(FloatingPointError, match="not finite is 'hidden_1'"):
+        wrapper.fit(*data, batch_size=8, verbose=0)
+
+
+def test_it_keeps_the_signal_of_a_deep_net_alive(data, crossentropy):
+    """The claim in small: from a start that lets it die."""
+
+    def train(beta):
+        keras.utils.set_random_seed(1)
+        small = keras.initializers.VarianceScaling(
+            1 / 3, distribution="uniform"
+        )
+        hidden = [
+            layers.Dense(16, "relu", kernel_initializer=small)
+            for _ in range(20)
+        ]
+        model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(3)])
+        wrapper = BatchEntropyRegularizer(model, beta=beta)
+        wrapper.compile(keras.optimizers.Adam(3e-3), crossentropy)
+        history = wrapper.fit(*data, epochs=150, verbose=0).history
+        return history["batch_entropy/" + wrapper.names[-1]][-1]
+
+    assert train(0.0) < 1e-3 and train(0.1) > 0.5
