@@ -108,7 +108,8 @@ def test_console_script_exists():
 
 
 def test_public_names_are_found():
-    assert {"tfdeep.StochasticDepth", "tfdeep.DenseBlock"} <= EXPORTS.keys()
+    top = {"StochasticDepth", "DenseBlock", "BatchEntropyRegularizer"}
+    assert {f"tfdeep.{name}" for name in top} <= EXPORTS.keys()
     assert len(SERIALIZABLE) >= 10
 
 

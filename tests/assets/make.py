@@ -44,7 +44,19 @@ def layers_0_1():
     )
 
 
-MODELS = {"layers-0.1": layers_0_1}
+def batch_entropy_0_1():
+    """The layer that reports its batch entropy."""
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 4)),
+            keras.layers.Conv2D(3, 3, activation="relu"),
+            layers.BatchEntropy(),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+
+
+MODELS = {"layers-0.1": layers_0_1, "batch_entropy-0.1": batch_entropy_0_1}
 
 
 def freeze(name: str, build) -> None:

@@ -30,14 +30,17 @@ NAMESPACES = {"layers": tfdeep.layers, "models": tfdeep.models}
 # Packages that export none, and what they hold instead.
 OTHER_PACKAGES = {
     "backend": "primitives used by the layers",
+    "callbacks": "guests of a fit",
     "data": "datasets",
     "initializers": "transforms of a built model",
     "recipes": "training runs",
+    "training": "wrappers around a model, under tests/training/test_wrapper.py",
     "visualization": "figures",
 }
 # Exports that are no layers or models, and what they are instead.
 OTHER_EXPORTS = {
     "Architecture": "the arguments that all models share",
+    "batch_entropy": "a function of a tensor",
     "ResidualBlock": "the abstract base of the residual blocks",
     "linear_survival": "a function of numbers",
     "multiply_adds": "a figure of a model",
@@ -77,9 +80,9 @@ def stochastic_depth(survival_probability=0.5, rate=0.0, seed=SEED, **kwargs):
 
 def layer(kind, *args, **settings):
     """A factory of one of our layers, open to further arguments."""
-    if issubclass(kind, tfdeep.layers.GroupedConv2D):
+    if issubclass(kind, L.GroupedConv2D):
         settings["kernel_initializer"] = keras.initializers.HeNormal(SEED)
-    elif kind is not tfdeep.layers.ZeroPadShortcut:
+    elif kind not in (L.BatchEntropy, L.ZeroPadShortcut):
         settings["seed"] = SEED
     return lambda **kwargs: kind(*args, **{**settings, **kwargs})
 
@@ -127,6 +130,12 @@ CASES = {
         layer(L.BasicBlock, 8, 2, survival_probability=0.5),
         random=True,
         alone=GROUP,
+    ),
+    "BatchEntropy": Case(
+        layer(L.BatchEntropy),
+        data_format=False,
+        masked=lambda: L.BatchEntropy(),
+        neutral=pair(layer(L.BatchEntropy), layers.Identity),
     ),
     "BottleneckBlock": Case(
         layer(L.BottleneckBlock, 2, width=3),

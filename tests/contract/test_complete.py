@@ -43,5 +43,6 @@ def test_every_package_is_under_the_contract_or_known_not_to_be():
 
 def test_top_level_names_are_exports():
     packages = {*NAMESPACES, *OTHER_PACKAGES}
-    names = {*EXPORTS, *tfdeep.initializers.__all__, "__version__"}
+    others = {*tfdeep.initializers.__all__, *tfdeep.training.__all__}
+    names = {*EXPORTS, *others, "__version__"}
     assert set(tfdeep.__all__) - packages <= names

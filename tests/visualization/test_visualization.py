@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 
-from tfdeep.visualization import comparison, learning_curves, save
+from tfdeep.visualization import (
+    comparison,
+    heat_map,
+    learning_curves,
+    save,
+)
 
 CURVES = {"plain": [[0.1, 0.3], [0.3, 0.5]], "residual": [[0.5, 0.9]]}
 
@@ -73,3 +78,15 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'tfdeep\[plot\]'"):
         comparison({"m": {"a": [1.0]}})
+
+
+def test_heat_maps_show_layers_by_epochs_on_one_scale():
+    values = {"a": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "b": [[0.5]], "c": []}
+    first, second, bar = heat_map(values, "entropy", "title").axes
+    np.testing.assert_array_equal(
+        first.images[0].get_array(), [[1, 4], [2, 5], [3, 6]]
+    )
+    assert first.images[0].origin == "lower"
+    assert second.images[0].get_clim() == (0.0, 6.0)
+    assert first.get_title() == "a" and bar.get_ylabel() == "entropy"
+    assert heat_map({}) is None

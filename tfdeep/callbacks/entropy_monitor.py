@@ -143,7 +143,7 @@ class BatchEntropyMonitor(keras.callbacks.Callback):
         Raises:
             ImportError: if matplotlib is not installed.
         """
-        figure = heat_map(self.entropies, "batch entropy", title)
+        figure = heat_map({title: self.entropies}, "batch entropy")
         if figure is not None and path is not None:
             save(figure, path)
         return figure

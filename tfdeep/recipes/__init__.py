@@ -33,6 +33,7 @@ MODULES = [
     "tfdeep.recipes.gradinit",
     "tfdeep.recipes.gradinit_transformer",
     "tfdeep.recipes.dropout",
+    "tfdeep.recipes.batch_entropy",
 ]
 
 

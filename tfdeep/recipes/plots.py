@@ -45,6 +45,8 @@ def draw_plots(
             present(compared), headline(recipe, verdicts)
         ),
     }
+    if recipe.pictures:
+        figures.update(recipe.pictures(results))
     drawn = {name: figure for name, figure in figures.items() if figure}
     for name, figure in drawn.items():
         visualization.save(figure, out / name)

@@ -100,6 +100,8 @@ class Recipe:
         run: function that trains and records, given the context.
         curves: keys of the training history that are plotted per epoch.
         metrics: recorded metrics that are compared in a plot; all if empty.
+        pictures: function from the `Results` to further figures, by file
+            name.
     """
 
     name: str
@@ -112,3 +114,4 @@ class Recipe:
     run: Callable[[Context], None]
     curves: tuple[str, ...] = ("val_accuracy",)
     metrics: tuple[str, ...] = ()
+    pictures: Callable[[Results], Mapping[str, Any]] | None = None

@@ -1,5 +1,6 @@
-"""A heat map: one value per layer and epoch."""
+"""Heat maps: one value per layer and epoch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,14 @@ import numpy as np
 from tfdeep.visualization.figure import new_figure, panels
 
 
-def heat_map(values: Any, name: str = "", title: str = "") -> Any:
+def heat_map(values: Mapping[str, Any], name: str = "", title: str = "") -> Any:
     """Draw values by layer and epoch, the first layer at the bottom.
 
     Args:
-        values: array of shape `(epochs, layers)`.
+        values: arrays of shape `(epochs, layers)`, by the title of a panel;
+            all panels have one scale, from 0.
         name: what the values are, written beside the scale.
-        title: written over the picture.
+        title: written over the panels.
 
     Returns:
         A matplotlib figure, or `None` if there is nothing to draw.
@@ -23,27 +25,36 @@ def heat_map(values: Any, name: str = "", title: str = "") -> Any:
 
     Example:
         >>> import numpy as np
-        >>> figure = heat_map(np.eye(3), "batch entropy")
-        >>> figure.axes[0].get_ylabel()
-        'layer'
+        >>> figure = heat_map({"plain": np.eye(3)}, "batch entropy")
+        >>> figure.axes[0].get_title(), figure.axes[0].get_ylabel()
+        ('plain', 'layer')
     """
-    values = np.asarray(values)
-    figure = new_figure(5.0, 4.0)
-    if not values.size:
+    arrays = {key: np.asarray(value) for key, value in values.items()}
+    arrays = {key: array for key, array in arrays.items() if array.size}
+    figure = new_figure(2.0 + 2.8 * len(arrays), 3.6)
+    if not arrays:
         return None
-    (axes,) = panels(figure, 1)
-    epochs, layers = values.shape
+    highest = max(float(np.nanmax(array)) for array in arrays.values())
+    axes = panels(figure, len(arrays))
+    for each, (key, array) in zip(axes, arrays.items(), strict=True):
+        image = _draw(each, array, highest)
+        each.set(title=key, xlabel="epoch", ylabel="layer")
+    figure.colorbar(image, ax=list(axes), label=name)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _draw(axes: Any, array: np.ndarray, highest: float) -> Any:
+    epochs, layers = array.shape
     image = axes.imshow(
-        values.T,
+        array.T,
         aspect="auto",
         origin="lower",
         interpolation="nearest",
         extent=(0.5, epochs + 0.5, 0.5, layers + 0.5),
         vmin=0.0,
+        vmax=highest or 1.0,
         cmap="viridis",
     )
-    axes.set(xlabel="epoch", ylabel="layer")
     axes.locator_params(integer=True)
-    figure.colorbar(image, ax=axes, label=name)
-    figure.suptitle(title, fontsize=11)
-    return figure
+    return image

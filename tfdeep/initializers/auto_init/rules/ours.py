@@ -5,8 +5,11 @@ import numpy as np
 from tfdeep.initializers.auto_init.propagation import like, to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.merging import plus
+from tfdeep.initializers.auto_init.rules.moving import moving
 from tfdeep.initializers.auto_init.rules.registry import first, rule
-from tfdeep.layers import DenseBlock, StochasticDepth
+from tfdeep.layers import BatchEntropy, DenseBlock, StochasticDepth
+
+rule(BatchEntropy)(moving)
 
 
 @rule(StochasticDepth)
