@@ -9,7 +9,7 @@ from keras import ops, tree
 
 from tfdeep.checks import check_positive
 from tfdeep.training.entropy_layers import EntropyLayers, Layers
-from tfdeep.training.taps import Interior, input_shape_of
+from tfdeep.training.taps import Interior
 from tfdeep.training.wrapper import TrainingWrapper
 from tfdeep.visualization.figure import save
 from tfdeep.visualization.heat_map import heat_map
@@ -92,14 +92,14 @@ class BatchEntropyMonitor(keras.callbacks.Callback):
     @property
     def entropies(self) -> np.ndarray:
         """The entropies so far, one row per epoch."""
-        return np.array(self._rows).reshape((-1, len(self.names)))
+        return np.array(self._rows).reshape(len(self._rows), len(self.names))
 
     def on_train_begin(self, logs=None):
         model = self.model
         if isinstance(model, TrainingWrapper):
             model = model.plain()
         if self._interior is None or self._interior.model is not model:
-            interior = Interior(model, input_shape_of(model))
+            interior = Interior(model, shapes_of(self._inputs))
             self._watched = EntropyLayers(interior, self.layers)
             interior.open(interior.at(set(self._watched.paths)))
             self.names = list(self._watched.names)
@@ -149,6 +149,11 @@ class BatchEntropyMonitor(keras.callbacks.Callback):
         return figure
 
 
+def shapes_of(inputs: Any) -> Any:
+    """The shape of each array, for batches of any size."""
+    return tree.map_structure(lambda a: (None, *a.shape[1:]), inputs)
+
+
 def inputs_of(data: Any, samples: int) -> Any:
     """The first samples of arrays, or of the first batch of a data set.
 
@@ -156,7 +161,8 @@ def inputs_of(data: Any, samples: int) -> Any:
         ValueError: if there are fewer than two samples.
     """
     arrays = tree.flatten(data)
-    if not all(hasattr(array, "shape") for array in arrays):
+    batches = isinstance(data, list) and data and isinstance(data[0], tuple)
+    if batches or not all(hasattr(array, "shape") for array in arrays):
         data = next(iter(data))
         data = data[0] if isinstance(data, tuple) else data
     inputs = tree.map_structure(

@@ -97,18 +97,18 @@ def run(context):
     from tfdeep.recipes.training import test_arrays, train, train_arrays
 
     settings = context.settings
+    epochs = {DENSE: settings.epochs, CONV: settings.conv_epochs}
     for run in context.runs():
         if run.arm.endswith(ANALYTIC):
             images = train_arrays(context)[0]
             init = AutoInit.from_data(images, seed=run.seed)
             init.initialize_model(run.model)
         monitor = BatchEntropyMonitor(test_arrays(context)[0], verbose=0)
-        kind = run.arm.partition(" ")[0]
         train(
             run,
             validate=False,
             batch_size=settings.batch_size,
-            epochs=getattr(settings, f"{kind}_epochs"),
+            epochs=epochs[run.arm.partition(" ")[0]],
             callbacks=[monitor],
         )
         run.record(last_entropy=monitor.entropies[-1, -1])
@@ -212,7 +212,7 @@ RECIPE = Recipe(
             dense_depths=(50,),
             conv_depths=(30,),
             width=64,
-            dense_epochs=60,
+            epochs=60,
             conv_epochs=24,
         ),
         "full": scale(
@@ -223,7 +223,7 @@ RECIPE = Recipe(
             width=128,
             batch_size=128,
             learning_rate=3e-4,
-            dense_epochs=200,
+            epochs=200,
             conv_epochs=100,
         ),
         "paper": scale(
@@ -235,7 +235,7 @@ RECIPE = Recipe(
             width=1000,
             batch_size=128,
             learning_rate=1e-6,
-            dense_epochs=1000,
+            epochs=1000,
             conv_epochs=1000,
         ),
     },

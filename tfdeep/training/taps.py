@@ -156,14 +156,7 @@ def symbols(input_shape: Any) -> Any:
 
 
 def input_shape_of(model: keras.Model) -> Any:
-    """The shape that a built model is built for."""
+    """The shape that a built model is built for, `None` if it keeps none."""
     if is_graph(model):
         return tree.map_structure(lambda t: t.shape, ends(model)[0])
-    config = model.get_build_config() or {}
-    if "input_shape" not in config:
-        raise ValueError(
-            f"The model {model.name!r} came built, but not by one argument "
-            "of `build` or `call`. Its input shape must be known. Wrap a "
-            "model with one argument, a tensor or a structure of tensors."
-        )
-    return config["input_shape"]
+    return (model.get_build_config() or {}).get("input_shape")

@@ -100,10 +100,21 @@ class TrainingWrapper(keras.Model):
         """The model inside all wrappers."""
         return self.chain()[0].base
 
+    @property
+    def input_shape(self):
+        """The input shape of the model inside, if it has one."""
+        return self.base.input_shape
+
+    @property
+    def output_shape(self):
+        """The output shape of the model inside, if it has one."""
+        return self.base.output_shape
+
     def build_now(self) -> None:
         """Build at once if the model is: its errors come early."""
-        if self.base.built:
-            self.build(input_shape_of(self.plain()))
+        shape = input_shape_of(self.plain()) if self.base.built else None
+        if shape is not None:
+            self.build(shape)
 
     def build(self, input_shape):
         if self.interior is not None:
