@@ -61,6 +61,7 @@ nitpick_ignore_regex = [
     # Bases that layers share, and no user needs.
     (r"py:class", r"tfdeep\.layers\.units\.ConvUnits"),
     (r"py:class", r"tfdeep\.layers\.seed_state\.SavesSeedState"),
+    (r"py:class", r"tfdeep\.training\.wrapper\.TrainingWrapper"),
     # What recipes are handed by their runner.
     (r"py:class", r"(.*\.)?(Context|Entry)"),
     (r"py:.*", r"(collections\.abc|dataclasses|pathlib|typing)\..*"),

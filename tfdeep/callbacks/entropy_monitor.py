@@ -44,7 +44,6 @@ class BatchEntropyMonitor(keras.callbacks.Callback):
 
     Attributes:
         names: list of the layers' names, in the model's order.
-        entropies: array of shape `(epochs, layers)`.
         dead: name of the first layer of entropy 0 after the last epoch, or
             `None`.
 
@@ -91,7 +90,7 @@ class BatchEntropyMonitor(keras.callbacks.Callback):
 
     @property
     def entropies(self) -> np.ndarray:
-        """The entropies so far, one row per epoch."""
+        """The entropies so far, an array of shape `(epochs, layers)`."""
         return np.array(self._rows).reshape(len(self._rows), len(self.names))
 
     def on_train_begin(self, logs=None):
