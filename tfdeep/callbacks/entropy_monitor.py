@@ -30,7 +30,7 @@ class BatchEntropyMonitor(keras.callbacks.Callback):
 
     Reference:
         Peer et al., "Improving the Trainability of Deep Neural Networks
-        through Layerwise Batch-Entropy Regularization", 2022, eq. 2, fig. 3.
+        through Layerwise Batch-Entropy Regularization", 2022.
 
     Args:
         data: inputs as the model takes them, an array or a structure of

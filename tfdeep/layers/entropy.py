@@ -3,7 +3,7 @@
     H(a) = mean_j 1/2 log(pi e Var_j + 1)
 
 over the units j of a layer's output, with the unbiased variance over the
-batch (Peer et al. 2022, eq. 2). A layer of entropy 0 passes nothing on.
+batch (Peer et al. 2022). A layer of entropy 0 passes nothing on.
 """
 
 import contextlib
@@ -169,7 +169,7 @@ class BatchEntropy(keras.layers.Layer):
 
     Reference:
         Peer et al., "Improving the Trainability of Deep Neural Networks
-        through Layerwise Batch-Entropy Regularization", 2022, eq. 2.
+        through Layerwise Batch-Entropy Regularization", 2022.
 
     Args:
         **kwargs: `name`, `dtype` and further arguments of a Keras layer.

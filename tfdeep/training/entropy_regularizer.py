@@ -61,7 +61,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
     Reference:
         Peer, Keulen, Stabinger, Piater, Rodriguez-Sanchez, "Improving the
         Trainability of Deep Neural Networks through Layerwise Batch-Entropy
-        Regularization", 2022, eqs. 2 to 5. No deviation.
+        Regularization", 2022. No deviation.
 
     Args:
         model: a `keras.Model`: Functional, Sequential, a subclass of
