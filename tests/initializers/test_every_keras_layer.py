@@ -181,6 +181,15 @@ IMAGES = {
     "RandomZoom": {"height_factor": 0.2},
     "Solarization": {},
 }
+# What stands before the net and gives integers.
+LOOKUPS = {
+    "Discretization": ("float32", {"bin_boundaries": [-1.0, 0.0, 1.0]}),
+    "Hashing": ("int32", {"num_bins": 20}),
+    "IntegerLookup": ("int32", {"vocabulary": [0, 1]}),
+    "StringLookup": ("string", {"vocabulary": ["a", "b"]}),
+    "TextVectorization": ("string", {"vocabulary": ["a", "b"]}),
+}
+SOUND = {"MelSpectrogram": (2048,), "STFTSpectrogram": (2048, 1)}
 ELSEWHERE = {
     "Layer": "abstract",
     "Wrapper": "abstract",
@@ -194,14 +203,6 @@ ELSEWHERE = {
     "JaxLayer": "of another framework",
     "TFSMLayer": "of another framework",
     "TorchModuleWrapper": "of another framework",
-    "Discretization": "gives integers on the data's side",
-    "HashedCrossing": "takes text or integers on the data's side",
-    "Hashing": "takes text or integers on the data's side",
-    "IntegerLookup": "takes text or integers on the data's side",
-    "StringLookup": "takes text or integers on the data's side",
-    "TextVectorization": "takes text",
-    "MelSpectrogram": "takes sound on the data's side",
-    "STFTSpectrogram": "takes sound on the data's side",
 }
 
 
@@ -217,15 +218,18 @@ def test_no_class_is_forgotten():
         for name, value in vars(L).items()
         if inspect.isclass(value) and not name.startswith("_")
     }
-    listed = {*MODELS, *IMAGES, *ELSEWHERE}
+    listed = {*MODELS, *IMAGES, *LOOKUPS, *SOUND, "HashedCrossing"}
+    listed |= {*ELSEWHERE}
     # These names are aliases.
     aliases = {name for name in names if getattr(L, name).__name__ != name}
     assert names - listed <= aliases
     assert listed <= names
 
 
-def check(model):
+def check(model, data=None):
     init = AutoInit(seed=0)
+    if data is not None:
+        init = AutoInit.from_data(data, seed=0)
     init.initialize_model(model, strict=True)
     report = init.report
     assert report.records
@@ -244,3 +248,43 @@ def test_keras_layers(name):
 @pytest.mark.parametrize("name", IMAGES)
 def test_image_layers(name):
     check(image_model(name))
+
+
+def embedded(inputs, integers):
+    """A net on integers that stand for a vocabulary of twenty."""
+    x = L.Flatten()(L.Embedding(20, 4)(integers))
+    return keras.Model(inputs, L.Dense(8)(x))
+
+
+@pytest.mark.tensorflow  # Text and tables are TensorFlow's on every backend.
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_lookups(name):
+    dtype, arguments = LOOKUPS[name]
+    if name == "TextVectorization":
+        arguments = {**arguments, "output_sequence_length": 5}
+    inputs = keras.Input((1,) if "Text" in name else (5,), dtype=dtype)
+    model = embedded(inputs, getattr(L, name)(**arguments)(inputs))
+    if dtype == "string":
+        with pytest.raises(ValueError, match="from_data"):
+            AutoInit().initialize_model(model)
+        check(model, np.array([["a b a"] * inputs.shape[1]] * 32))
+    else:
+        check(model)
+
+
+@pytest.mark.tensorflow
+def test_hashed_crossing():
+    inputs = [keras.Input((1,), dtype="int32") for _ in range(2)]
+    check(embedded(inputs, L.HashedCrossing(20)(tuple(inputs))))
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound(name):
+    inputs = keras.Input(SOUND[name])
+    layer = (
+        getattr(L, name)(fft_length=256)
+        if "Mel" in name
+        else L.STFTSpectrogram()
+    )
+    x = L.GlobalAveragePooling1D()(layer(inputs))
+    check(keras.Model(inputs, L.Dense(8)(x)))

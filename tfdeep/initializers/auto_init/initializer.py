@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfdeep.checks import check_choice, check_positive, check_seed
-from tfdeep.initializers.auto_init.inputs import Backup, arrays, sample
+from tfdeep.initializers.auto_init.inputs import Backup, arrays, moments, sample
 from tfdeep.initializers.auto_init.propagation import Propagation
 from tfdeep.initializers.auto_init.report import SignalReport, average
 from tfdeep.initializers.auto_init.rules import find_rule
@@ -98,15 +98,13 @@ class AutoInit:
         Args:
             x: an array, a list or dict of arrays for several inputs, or a
                 `tf.data.Dataset` (its first batches; labels are ignored).
+                Arrays of text serve models that take text.
             **kwargs: the other arguments.
         """
         x = arrays(x)
-        flat = [np.asarray(part, "float64") for part in keras.tree.flatten(x)]
-        init = cls(
-            [float(part.mean()) for part in flat],
-            [float(part.var()) or 1.0 for part in flat],
-            **kwargs,
-        )
+        found = [moments(part) for part in keras.tree.flatten(x)]
+        means, variances = (list(each) for each in zip(*found, strict=True))
+        init = cls(means, variances, **kwargs)
         init.data = x
         return init
 

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.signal import Signal, measure
@@ -25,13 +26,30 @@ def arrays(x):
 
 def _numbers(x):
     array = np.asarray(x)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" and not (is_text(array) and array.ndim):
         raise TypeError(
             f"`x` came with a {type(x).__name__} of dtype {array.dtype}. It "
-            "takes numbers. Pass an array, a list or dict of arrays, or a "
-            "tf.data.Dataset."
+            "takes numbers or text. Pass an array, a list or dict of arrays, "
+            "or a tf.data.Dataset."
         )
     return array
+
+
+def is_text(array) -> bool:
+    """Whether it holds strings."""
+    if array.dtype.kind in "SU":
+        return True
+    return array.dtype.kind == "O" and all(
+        isinstance(value, (str, bytes)) for value in array.flat
+    )
+
+
+def moments(array) -> tuple[float, float]:
+    """Mean and variance; text has none and counts as 0 and 1."""
+    if is_text(array):
+        return 0.0, 1.0
+    values = np.asarray(array, "float64")
+    return float(values.mean()), float(values.var()) or 1.0
 
 
 def _images(batch):
@@ -57,6 +75,11 @@ def sample(model, means, variances, data, seed, largest=256):
     for spec, mean, variance in zip(specs, means, variances, strict=True):
         shape = (batch, *_shape(spec)[1:])
         dtype = keras.backend.standardize_dtype(spec.dtype)
+        if dtype == "string":
+            raise ValueError(
+                f"Input '{spec.name}' takes text. No sample can be made up "
+                "for it. Take it from data: AutoInit.from_data(x)."
+            )
         if "int" in dtype or dtype == "bool":
             x = rng.integers(0, _vocabulary(model), shape).astype(dtype)
             signals.append(measure(x))
@@ -90,6 +113,10 @@ def _from_data(specs, data, batch, rng):
     values, signals = [], []
     for array in flat:
         x = np.asarray(array)[chosen]
+        if is_text(x):
+            values.append(ops.convert_to_tensor(x.tolist(), "string"))
+            signals.append(Signal(0.0, np.ones((1,) * x.ndim)))
+            continue
         values.append(x if "int" in x.dtype.name else x.astype("float32"))
         whole = measure(np.asarray(array))
         signals.append(Signal(whole.mean, np.full((1,) * x.ndim, whole.q)))
@@ -107,7 +134,7 @@ def _check_array(array, spec):
             f"`data` came with an array of shape {shape}. The model takes "
             f"{wanted}. Pass inputs as you pass them to fit."
         )
-    if not np.all(np.isfinite(array)):
+    if not is_text(np.asarray(array)) and not np.all(np.isfinite(array)):
         raise ValueError(
             "`data` came with values that are infinite or not a number. "
             "Their moments do not exist. Remove them."
