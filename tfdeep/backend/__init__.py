@@ -16,6 +16,7 @@ from tfdeep.backend.dispatch import (
     value_and_gradients,
     vjp,
 )
+from tfdeep.backend.scan import scan
 from tfdeep.backend.stateless import (
     read_variables,
     stateless_call,
@@ -31,6 +32,7 @@ __all__ = [
     "is_concrete",
     "read_variables",
     "replica_count",
+    "scan",
     "stateless_call",
     "value_and_gradients",
     "vjp",

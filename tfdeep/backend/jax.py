@@ -69,3 +69,13 @@ def compiled_pullback(function):
         return value, extras, lambda: backward(pullback, value)
 
     return run
+
+
+def scan(function, carry, inputs, reverse, recompute):
+    def step(carry, inputs):
+        return function(list(carry), list(inputs))
+
+    if recompute:
+        # Forward and backward are two loops: nothing can be merged.
+        step = jax.checkpoint(step, prevent_cse=False)
+    return jax.lax.scan(step, carry, inputs, reverse=reverse)

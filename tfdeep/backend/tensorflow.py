@@ -2,6 +2,20 @@
 
 import tensorflow as tf
 
+from tfdeep.backend.tensorflow_scan import scan
+
+__all__ = [
+    "after",
+    "compiled_pullback",
+    "custom_vjp",
+    "has_accelerator",
+    "is_concrete",
+    "runs_eagerly",
+    "scan",
+    "value_and_gradients",
+    "vjp",
+]
+
 
 def custom_vjp(forward, backward, primals, constants):
     # Variables would be read again in the backward pass, after assignments.

@@ -1,0 +1,165 @@
+"""A loop over stacked inputs, beside the same steps one after the other."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tests.helpers import BACKEND, arrays, close, images
+from tfdeep import backend
+
+MODES = ["eager", "graph", "xla"] if BACKEND == "tensorflow" else ["xla"]
+RECOMPUTE = [False, True, "sqrt"]
+
+
+def compiled(function, mode):
+    """`function(*arrays)` run eagerly, as a graph or by XLA."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        if mode != "eager":
+            function = tf.function(function, jit_compile=mode == "xla")
+    else:
+        import jax
+
+        function = jax.jit(function)
+    return lambda *args: arrays(
+        keras.tree.flatten(function(*map(ops.convert_to_tensor, args)))
+    )
+
+
+def step(carry, inputs):
+    """Two carries, an output of each dtype."""
+    h, count = carry
+    w, b, number = inputs
+    h = ops.tanh(ops.matmul(h, w) + b)
+    return [h, count + number], [ops.sum(h, axis=0), number * 2]
+
+
+def one_by_one(step, carry, inputs, reverse=False, **kwargs):
+    outputs = []
+    order = range(inputs[0].shape[0])
+    for i in reversed(order) if reverse else order:
+        carry, values = step(carry, [x[i] for x in inputs])
+        outputs.append(values)
+    if reverse:
+        outputs.reverse()
+    return carry, [ops.stack(values) for values in zip(*outputs, strict=True)]
+
+
+def data(count):
+    return images(2, 3), images(count, 3, 3, seed=1), images(count, 3, seed=2)
+
+
+def run(scan, count, **settings):
+    """A function of the data that scans and returns all results."""
+
+    def call(h, w, b):
+        number = ops.arange(count, dtype="int32")
+        start = [h, ops.convert_to_tensor(np.int32(7))]
+        return scan(step, start, [w, b, number], **settings)
+
+    return call
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("recompute", RECOMPUTE)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("count", [1, 5])
+def test_equals_the_steps_one_by_one(mode, recompute, reverse, count):
+    settings = {"reverse": reverse, "recompute": recompute}
+    ours = compiled(run(backend.scan, count, **settings), mode)(*data(count))
+    theirs = compiled(run(one_by_one, count, reverse=reverse), mode)(
+        *data(count)
+    )
+    close(ours, theirs)
+    # The carry of integers has added up, and the outputs are in order.
+    assert ours[1] == 7 + sum(range(count))
+    assert ours[3].tolist() == [2 * i for i in range(count)]
+
+
+def gradient(scan, count, **settings):
+    """The gradient of a scalar of all float results, by all float inputs."""
+    call = run(scan, count, **settings)
+
+    def scalar(primals):
+        (h, _), (sums, _) = call(*primals)
+        return ops.sum(ops.square(h)) + ops.sum(ops.sin(sums))
+
+    return lambda *primals: backend.value_and_gradients(scalar, list(primals))
+
+
+def gradient_of_gradient(scan, count, **settings):
+    inner = gradient(scan, count, **settings)
+
+    def norm(primals):
+        return sum(ops.sum(ops.square(g)) for g in inner(*primals)[1])
+
+    return lambda *primals: backend.value_and_gradients(norm, list(primals))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("recompute", RECOMPUTE)
+@pytest.mark.parametrize(
+    ("order", "reverse"),
+    [(gradient, False), (gradient, True), (gradient_of_gradient, True)],
+)
+def test_gradients_equal_those_of_the_steps(mode, recompute, order, reverse):
+    count = 5
+    settings = {"reverse": reverse, "recompute": recompute}
+    ours = compiled(order(backend.scan, count, **settings), mode)(*data(count))
+    theirs = compiled(order(one_by_one, count, reverse=reverse), mode)(
+        *data(count)
+    )
+    assert all(np.any(value) for value in theirs)
+    close(ours, theirs, 1e-4, 1e-5)
+
+
+def test_a_backward_pass_of_its_own():
+    """A loop whose gradient is another loop, in the other direction."""
+
+    def forward(primals, constants):
+        x, factors = primals
+        (y,), _ = backend.scan(
+            lambda carry, inputs: ([carry[0] * inputs[0]], []), [x], [factors]
+        )
+        return [y], []
+
+    def backward(primals, constants, outputs, cotangents):
+        _, factors = primals
+
+        def inverse(carry, inputs):
+            y, dy = carry
+            x = y / inputs[0]
+            return [x, dy * inputs[0]], [ops.sum(dy * x)]
+
+        (_, dx), (by_factors,) = backend.scan(
+            inverse, [*outputs, *cotangents], [factors], reverse=True
+        )
+        return [dx, by_factors]
+
+    def scalar(primals):
+        (y,), _ = backend.custom_vjp(forward, backward, primals, [])
+        return ops.sum(y)
+
+    x, factors = images(4), images(6, seed=1)
+    run = compiled(
+        lambda *p: backend.value_and_gradients(scalar, list(p)), MODES[-1]
+    )
+    value, by_x, by_factors = run(x, factors)
+    product = np.prod(factors)
+    np.testing.assert_allclose(value, np.sum(x * product), 1e-5)
+    np.testing.assert_allclose(by_x, np.full(4, product), 1e-4)
+    np.testing.assert_allclose(by_factors, np.sum(x) * product / factors, 1e-4)
+
+
+@pytest.mark.parametrize("recompute", [None, "log", 2])
+def test_another_way_to_recompute_is_refused(recompute):
+    with pytest.raises(ValueError, match="`recompute` came as"):
+        backend.scan(step, [], [ops.ones(3)], recompute=recompute)
+
+
+def test_another_backend_is_named(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(NotImplementedError, match="`scan`.*torch"):
+        backend.scan(step, [], [ops.ones(3)])
