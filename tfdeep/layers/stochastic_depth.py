@@ -140,15 +140,31 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
     def call(self, inputs, shortcut=None, mask=None, training=None):
         if shortcut is not None:
             self._check_shortcut(inputs, shortcut)
-        arguments = {"training": training}
-        if mask is not None and self._branch_takes("mask"):
-            arguments["mask"] = mask
-        if training and self.survival_probability < 1.0:
+        arguments = self._arguments(mask, training)
+        if training and not self._is_certain():
             return self._call_sometimes(inputs, shortcut, arguments)
         outputs = self.layer(inputs, **arguments)
-        if self.survival_probability < 1.0:
+        if not self._is_certain():
             outputs *= ops.cast(self.survival_probability, outputs.dtype)
         return outputs if shortcut is None else shortcut + outputs
+
+    def _arguments(self, mask, training) -> dict:
+        """What the branch is called with besides its input."""
+        if mask is not None and self._branch_takes("mask"):
+            return {"training": training, "mask": mask}
+        return {"training": training}
+
+    def _is_certain(self) -> bool:
+        """Whether it never drops. (In `Repeat` the probability is a tensor.)"""
+        probability = self.survival_probability
+        return isinstance(probability, float) and probability == 1.0
+
+    def _draw(self):
+        """b ~ Bernoulli(p)."""
+        uniform = keras.random.uniform(
+            (), dtype="float32", seed=self.seed_generator
+        )
+        return uniform < self.survival_probability
 
     def _check_shortcut(self, inputs, shortcut):
         """A dropped branch would hide that the two do not fit."""
@@ -172,12 +188,8 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
 
         if shortcut is not None:
             shortcut = ops.cast(shortcut, self.compute_dtype)
-        kept = (
-            keras.random.uniform((), dtype="float32", seed=self.seed_generator)
-            < self.survival_probability
-        )
         outputs, loss = backend.conditional_call(
-            kept, self.layer, inputs, then, otherwise, **arguments
+            self._draw(), self.layer, inputs, then, otherwise, **arguments
         )
         if loss is not None:
             self.add_loss(loss)

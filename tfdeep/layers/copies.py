@@ -1,0 +1,72 @@
+"""The copies of a `Repeat` as plain layers, and back.
+
+A copy has the configuration of the repeated layer, with seeds of its own, and
+the values that are stacked now.
+"""
+
+import numpy as np
+from keras import ops
+
+from tfdeep.layers.repeat import Repeat
+from tfdeep.layers.template import copy_of
+
+
+def copies(repeat: Repeat, prefix: str | None = None) -> list:
+    """Plain layers that do what a `Repeat` does, one after the other.
+
+    They have the weights, batch statistics and random streams of the copies
+    as they are now.
+
+    Args:
+        repeat: a built layer.
+        prefix: what their names begin with, before a number; by default the
+            name of `repeat`.
+
+    Raises:
+        ValueError: if the weights do not fit the configuration any more.
+    """
+    template = repeat.template
+    values = [ops.convert_to_numpy(v) for v in template.stacked]
+    survival = repeat.survival_probabilities
+    layers = []
+    for copy in range(repeat.num_repeats):
+        layer = copy_of(
+            template.given,
+            None if survival is None else survival[copy],
+            repeat.seed,
+            copy,
+            f"{prefix or repeat.name}_{copy + 1}",
+        )
+        layer.trainable = repeat.trainable and layer.trainable
+        if not layer.built:
+            layer.build(template.input_shape)
+        check_variables(layer, template)
+        for variable, stack in zip(layer.variables, values, strict=True):
+            variable.assign(stack[copy])
+        layers.append(layer)
+    return layers
+
+
+def load_copies(repeat: Repeat, layers) -> None:
+    """Give a built `Repeat` the values of plain layers, one per copy.
+
+    Raises:
+        ValueError: if a layer's weights do not fit its configuration.
+    """
+    for layer in layers:
+        check_variables(layer, repeat.template)
+    columns = zip(*(layer.variables for layer in layers), strict=True)
+    for stack, column in zip(repeat.template.stacked, columns, strict=True):
+        stack.assign(np.stack([ops.convert_to_numpy(v) for v in column]))
+
+
+def check_variables(layer, template) -> None:
+    """Raise `ValueError` unless a layer has the variables of the template."""
+    found = [tuple(v.shape) for v in layer.variables]
+    wanted = [tuple(v.shape) for v in template.variables]
+    if found != wanted:
+        raise ValueError(
+            f"The layer '{layer.name}' came with weights of shapes {found}. "
+            f"Its configuration gives {wanted}: it was changed by hand. "
+            "Convert before changing it, or make a layer class of the change."
+        )

@@ -1,0 +1,312 @@
+"""Equal layers in a row, as one loop over stacked weights."""
+
+import inspect
+import re
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from tfdeep import backend
+from tfdeep.backend.scan import RECOMPUTE
+from tfdeep.checks import (
+    check_choice,
+    check_positive,
+    check_probability,
+    check_seed,
+)
+from tfdeep.layers.stacked import (
+    SeedStack,
+    StackedConstraint,
+    StackedInitializer,
+    StackedRegularizer,
+    stacked,
+)
+from tfdeep.layers.template import Template
+
+
+@keras.saving.register_keras_serializable(package="tfdeep")
+class Repeat(keras.layers.Layer):
+    """n copies of a layer, one after the other, each with its own weights.
+
+        x_{i+1} = g(x_i; w[i]),    i = 0, ..., n - 1
+
+    The copies' weights are stacked along a leading axis and the program loops
+    over them, so that a net of a thousand blocks is traced and compiled like
+    one of a few. Outputs, gradients, batch statistics and, for the same
+    seeds, dropout masks are those of n layers in a row.
+
+    The layer is any that keeps its input's shape: a residual block, a dense
+    layer, a `keras.Sequential` of them. It stays as it is and serves as the
+    description of the copies. Copy 0 begins as the layer itself would; the
+    other copies have seeds that are derived from its seeds.
+
+    `survival_probabilities` trains with stochastic depth: copy i is kept with
+    the i-th probability, one decision per copy and step, and is not computed
+    when it is dropped. The residual blocks of this package skip their branch;
+    other layers are skipped as by `tfdeep.layers.StochasticBlock`.
+
+    `recompute` trades time for memory: `True` keeps the input of each copy
+    for the backward pass and computes the rest again, `"sqrt"` keeps about
+    2 sqrt(n) inputs and computes each copy twice again.
+
+    `num_repeats=1` is the plain layer.
+
+    XLA on a CPU runs the gradients of convolutions inside loops by a slow
+    path; TensorFlow without `jit_compile` does not, nor does a GPU.
+
+    Args:
+        layer: a Keras layer or model with one input and one output tensor of
+            the same shape and dtype.
+        num_repeats: positive integer, n.
+        survival_probabilities: optional list of n floats in [0, 1], the
+            probabilities of *keeping* a copy; `linear_survival` gives the
+            paper's.
+        recompute: `False`, `True` or `"sqrt"`.
+        seed: optional integer, the start of the decisions' random streams
+            where the layer does not make them by itself.
+        **kwargs: `name` and further arguments of a Keras layer.
+
+    Attributes:
+        template: holds the one layer that stands for all copies, `.layer`.
+            Its own weights are not used.
+
+    Call arguments:
+        inputs: tensor, the batch on its first axis.
+        mask: optional mask, handed to each copy if it takes one.
+        training: boolean, handed to each copy.
+
+    Input shape:
+        That of the layer.
+
+    Output shape:
+        That of the input.
+
+    Raises:
+        TypeError: if `layer` is no Keras layer.
+        ValueError: on arguments outside these ranges; if the layer changes
+            the shape or dtype, returns several tensors, adds losses, updates
+            metrics or keeps state in Python attributes.
+
+    Example:
+        >>> import keras, numpy as np, tfdeep
+        >>> net = tfdeep.layers.Repeat(keras.layers.Dense(4, "relu"), 100)
+        >>> tuple(net(np.ones((2, 4))).shape)
+        (2, 4)
+        >>> [tuple(weight.shape) for weight in net.weights]
+        [(100, 4, 4), (100, 4)]
+    """
+
+    def __init__(
+        self,
+        layer,
+        num_repeats: int,
+        survival_probabilities: Sequence[float] | None = None,
+        recompute: bool | str = False,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        if not isinstance(layer, keras.layers.Layer):
+            raise TypeError(
+                f"`layer` came as {type(layer).__name__}. It must be a Keras "
+                "layer. Pass an instance, such as keras.layers.Dense(8)."
+            )
+        check_positive("num_repeats", num_repeats)
+        check_choice("recompute", recompute, RECOMPUTE)
+        check_seed(seed)
+        check_survival(survival_probabilities, num_repeats)
+        if kwargs.get("name") is None:
+            kwargs["name"] = _name(layer, num_repeats)
+        kwargs.setdefault("dtype", layer.dtype_policy)
+        super().__init__(autocast=False, **kwargs)
+        drops = survival_probabilities is not None
+        self.num_repeats = num_repeats
+        self.survival_probabilities = (
+            tuple(map(float, survival_probabilities)) if drops else None
+        )
+        self.recompute = recompute
+        self.seed = seed
+        self.supports_masking = layer.supports_masking
+        self.template = Template(layer, 0.5 if drops else None, seed)
+        self.seed_stacks: list[SeedStack] = []
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the copies train; frozen ones behave as frozen layers."""
+        return keras.layers.Layer.trainable.fget(self)
+
+    @trainable.setter
+    def trainable(self, value: bool):
+        keras.layers.Layer.trainable.fset(self, value)
+        template = vars(self).get("template")
+        if template is not None and template.built:
+            template.layer.trainable = bool(value)
+
+    def build(self, input_shape):
+        if self.template.built:
+            return
+        outputs = self.template.build(tuple(input_shape), self.compute_dtype)
+        self._check_kept(tuple(input_shape), outputs)
+        variables = [
+            self._stack(variable, initializer)
+            for variable, initializer in zip(
+                self.template.variables,
+                self.template.initializers,
+                strict=True,
+            )
+        ]
+        self.template.stacked = variables
+        if not self.trainable:
+            self.template.layer.trainable = False
+
+    def _check_kept(self, shape, outputs):
+        layer = self.template.layer
+        if not isinstance(outputs, keras.KerasTensor):
+            raise ValueError(
+                f"The layer '{layer.name}' came with several outputs. Each "
+                "copy takes what the one before returns, a single tensor. "
+                "Wrap it so that it returns one."
+            )
+        if tuple(outputs.shape) != shape or outputs.dtype != self.compute_dtype:
+            raise ValueError(
+                f"The layer '{layer.name}' came with an output of shape "
+                f"{tuple(outputs.shape)} and dtype {outputs.dtype} for an "
+                f"input of shape {shape} and dtype {self.compute_dtype}. Each "
+                "copy takes what the one before returns, so both must be "
+                "kept. Put what changes them before or after Repeat."
+            )
+        if layer.metrics_variables:
+            raise ValueError(
+                f"The layer '{layer.name}' came with metrics. Their updates "
+                "inside a loop would be lost. Measure outside of Repeat."
+            )
+
+    def _stack(self, variable, initializer):
+        """All copies of one variable of the layer."""
+        if self.template.is_seed(variable):
+            stack = SeedStack(initializer, variable.shape, self.num_repeats)
+            self.seed_stacks.append(stack)
+            return stack.state
+        return self.add_weight(
+            name=self.template.name_of(variable),
+            shape=(self.num_repeats, *variable.shape),
+            dtype=variable.dtype,
+            initializer=StackedInitializer(initializer),
+            regularizer=stacked(StackedRegularizer, variable.regularizer),
+            constraint=stacked(StackedConstraint, variable.constraint),
+            trainable=variable.trainable,
+            aggregation=variable.aggregation,
+            autocast=False,  # The copies cast as they are used to.
+        )
+
+    def call(self, inputs, mask=None, training=None):
+        arguments = {"training": training}
+        signature = inspect.signature(self.template.layer.call)
+        if mask is not None and "mask" in signature.parameters:
+            arguments["mask"] = mask
+        variables = self.template.stacked
+        values = [ops.convert_to_tensor(v.value) for v in variables]
+        # A layer without weights has to be counted, too.
+        values.insert(0, ops.arange(self.num_repeats))
+        if self.survival_probabilities is not None:
+            values.append(ops.convert_to_tensor(self.survival_probabilities))
+        moved: list[int] = []
+        before = self.template.python_state()
+
+        def step(carry, values):
+            _, *values = values
+            survival = None
+            if self.survival_probabilities is not None:
+                *values, survival = values
+            outputs, new, losses = self.template.call(
+                values, carry[0], survival, **arguments
+            )
+            self._check_losses(losses)
+            moved[:] = [i for i, value in enumerate(new) if value is not None]
+            return [outputs], [ops.stop_gradient(new[i]) for i in moved]
+
+        start = [ops.cast(inputs, self.compute_dtype)]
+        (outputs,), new = backend.scan(
+            step, start, values, recompute=self.recompute
+        )
+        self._check_python_state(before)
+        for index, value in zip(moved, new, strict=True):
+            variables[index].assign(value)
+        return outputs
+
+    def _check_losses(self, losses):
+        if losses:
+            raise ValueError(
+                f"The layer '{self.template.layer.name}' came with a loss "
+                "that it adds in each call, by `add_loss` or an activity "
+                "regularizer. Repeat hands on outputs alone. Take the loss "
+                "out of the layer, or use plain layers."
+            )
+
+    def _check_python_state(self, before):
+        """A loop is traced once: what Python counts would count once."""
+        after = self.template.python_state()
+        changed = [key for key in after if after[key] != before.get(key)]
+        if changed:
+            _, name, attribute = changed[0]
+            raise ValueError(
+                f"The layer '{name}' came with a Python attribute "
+                f"`{attribute}` that its call changes. All copies share one "
+                "object and a compiled step runs no Python. Keep such state "
+                "in a weight: add_weight(trainable=False)."
+            )
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for index, stack in enumerate(self.seed_stacks):
+            store[f"seed_states_{index}"] = ops.convert_to_numpy(stack.state)
+
+    def load_own_variables(self, store):
+        values = {key: store[key] for key in store.keys()}
+        for index, stack in enumerate(self.seed_stacks):
+            states = values.pop(f"seed_states_{index}", None)
+            if states is not None:
+                stack.state.assign(states)
+        super().load_own_variables(values)
+
+    def get_config(self):
+        survival = self.survival_probabilities
+        return {
+            **super().get_config(),
+            "layer": keras.saving.serialize_keras_object(self.template.given),
+            "num_repeats": self.num_repeats,
+            "survival_probabilities": survival and list(survival),
+            "recompute": self.recompute,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        layer = keras.saving.deserialize_keras_object(config.pop("layer"))
+        return cls(layer, **config)
+
+
+def check_survival(probabilities, count: int) -> None:
+    """Raise `ValueError` unless there is a probability for each copy."""
+    if probabilities is None:
+        return
+    probabilities = list(probabilities)
+    if len(probabilities) != count:
+        raise ValueError(
+            f"`survival_probabilities` came with {len(probabilities)} values. "
+            f"Each of the {count} copies has one. Pass for example "
+            f"tfdeep.layers.linear_survival({count})."
+        )
+    for probability in probabilities:
+        check_probability("survival_probabilities", probability)
+
+
+def _name(layer, count: int) -> str:
+    """n x the kind of layer, as it shall stand in a summary."""
+    kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(layer).__name__)
+    name = f"{count}x_{kind.lower()}"
+    number = keras.backend.get_uid(name)
+    return name if number == 1 else f"{name}_{number - 1}"

@@ -1,0 +1,93 @@
+"""Stochastic depth around a whole block."""
+
+import keras
+from keras import ops
+
+from tfdeep import backend
+from tfdeep.layers.stochastic_depth import StochasticDepth
+
+
+@keras.saving.register_keras_serializable(package="tfdeep")
+class StochasticBlock(StochasticDepth):
+    """Skips a block at random while training: its input passes unchanged.
+
+    Put it around a whole block that keeps its input's shape, such as
+    `x + f(x)` of your own. One draw b ~ Bernoulli(p) decides for the
+    mini-batch, and a dropped block is not computed:
+
+        training:   b g(x) + (1 - b) x
+        inference:  p g(x) + (1 - p) x
+
+    With g(x) = x + f(x) this is stochastic depth, x + b f(x) and x + p f(x).
+    The residual blocks of this package do the same by their own argument
+    `survival_probability`, and to the sum *before* a final activation.
+
+    `survival_probability=1` is the plain block.
+
+    Reference:
+        Huang et al., "Deep Networks with Stochastic Depth", 2016, eqs. 2 and
+        5, for a block without an activation after the sum.
+
+    Args:
+        layer: the block, a Keras layer or model that keeps its input's shape.
+        survival_probability: float in [0, 1], the probability of *keeping*
+            the block.
+        seed: optional integer, the start of the layer's random stream.
+        **kwargs: `name` and further arguments of a Keras layer.
+
+    Call arguments:
+        inputs: the block's input tensor, the batch on its first axis.
+        mask: optional mask, handed to the block if it takes one.
+        training: boolean, whether to drop.
+
+    Input shape:
+        That of the block.
+
+    Output shape:
+        That of the input.
+
+    Raises:
+        ValueError: if `survival_probability` is outside [0, 1] or the block
+            changes the shape.
+
+    Example:
+        >>> import keras, numpy as np, tfdeep
+        >>> block = keras.layers.Rescaling(3.0)
+        >>> layer = tfdeep.layers.StochasticBlock(block, 0.5, seed=0)
+        >>> float(layer(np.ones((2, 3)), training=False)[0, 0])
+        2.0
+        >>> float(layer(np.ones((2, 3)), training=True)[0, 0]) in (1.0, 3.0)
+        True
+    """
+
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        shape = tuple(self.layer.compute_output_shape(input_shape))
+        if shape != tuple(input_shape):
+            raise ValueError(
+                f"The block {self.layer.name!r} came with an output of shape "
+                f"{shape} for an input of shape {tuple(input_shape)}. A block "
+                "that is skipped keeps the shape. Use StochasticDepth around "
+                "its branch, with a shortcut."
+            )
+
+    def call(self, inputs, mask=None, training=None):
+        arguments = self._arguments(mask, training)
+        inputs = ops.cast(inputs, self.compute_dtype)
+        if training and not self._is_certain():
+            outputs, loss = backend.conditional_call(
+                self._draw(),
+                self.layer,
+                inputs,
+                lambda outputs: ops.cast(outputs, self.compute_dtype),
+                lambda: inputs,
+                **arguments,
+            )
+            if loss is not None:
+                self.add_loss(loss)
+            return outputs
+        outputs = self.layer(inputs, **arguments)
+        if self._is_certain():
+            return outputs
+        p = ops.cast(self.survival_probability, outputs.dtype)
+        return p * outputs + (1 - p) * inputs

@@ -1,0 +1,155 @@
+"""A layer that stands for many: the values of its variables come as arguments.
+
+The layer itself is built, and its own values are never used. What has to be
+known of a variable before it exists many times over is how it begins; Keras
+keeps its initializer while a `StatelessScope` defers it, and here alone a
+private attribute of Keras is read.
+"""
+
+import keras
+
+from tfdeep.layers.stacked import fold_seed, fold_seeds
+from tfdeep.layers.stochastic_block import StochasticBlock
+from tfdeep.layers.stochastic_depth import StochasticDepth
+
+
+class Template:
+    """A layer as a function of the values of its variables.
+
+    It is no Keras object, so that whoever holds it does not own its variables.
+
+    Args:
+        layer: the layer as it was given. It is not built, nor changed.
+        survival: float, or `None` where copies are never dropped.
+        seed: optional integer, for the decisions of a layer that takes none.
+
+    Attributes:
+        given: the layer as it was given.
+        layer: the layer of the same configuration that is called.
+        variables: its variables, seeds among them.
+        initializers: what each of them begins with.
+        input_shape: the shape that the layer was built for.
+        stacked: the variables that hold the copies' values, in that order.
+    """
+
+    def __init__(self, layer, survival: float | None, seed: int | None):
+        self.given = layer
+        self.survival = survival
+        self.seed = seed
+        self.layer: keras.layers.Layer | None = None
+        self.variables: list[keras.Variable] = []
+        self.initializers: list = []
+        self.input_shape: tuple | None = None
+        self.stacked: list[keras.Variable] = []
+
+    @property
+    def built(self) -> bool:
+        """Whether there is a layer to call."""
+        return self.layer is not None
+
+    def build(self, input_shape, dtype: str):
+        """Build the layer; return what it makes of such an input."""
+        with keras.StatelessScope():
+            layer = copy_of(self.given, self.survival, self.seed)
+            inputs = keras.KerasTensor(input_shape, dtype=dtype)
+            outputs = layer(inputs, training=True)
+            self.initializers = [v._initializer for v in layer.variables]
+        self.layer, self.variables = layer, layer.variables
+        self.input_shape = input_shape
+        return outputs
+
+    def name_of(self, variable) -> str:
+        """The name of a variable within the layer, such as `conv.kernel`."""
+        path = variable.path.split("/")
+        if self.layer.name in path:
+            path = path[path.index(self.layer.name) + 1 :]
+        return ".".join(path)
+
+    def is_seed(self, variable) -> bool:
+        """Whether a variable is the state of a random stream."""
+        return all(variable is not weight for weight in self.layer.weights)
+
+    def call(self, values, inputs, survival=None, **arguments):
+        """Call the layer on given values of its variables.
+
+        Args:
+            values: list of tensors, one per variable.
+            inputs: the tensor it is called with.
+            survival: optional scalar tensor, in place of the layer's own
+                probability of being kept.
+            **arguments: of the layer's call.
+
+        Returns:
+            `(outputs, new_values, losses)`.
+        """
+        mapping = zip(self.variables, values, strict=True)
+        with keras.StatelessScope(mapping, collect_losses=True) as scope:
+            before = [scope.get_current_value(v) for v in self.variables]
+            outputs = self._decide(survival, inputs, arguments)
+            after = [scope.get_current_value(v) for v in self.variables]
+        unchanged = zip(before, after, strict=True)
+        return (
+            outputs,
+            [None if new is old else new for old, new in unchanged],
+            scope.losses,
+        )
+
+    def _decide(self, survival, inputs, arguments):
+        if survival is None:
+            return self.layer(inputs, **arguments)
+        decider = decider_of(self.layer)
+        own, decider.survival_probability = (
+            decider.survival_probability,
+            survival,
+        )
+        try:
+            return self.layer(inputs, **arguments)
+        finally:
+            decider.survival_probability = own
+
+    def python_state(self) -> dict:
+        """The plain values that the layer's parts keep in attributes."""
+        found = {}
+        for index, part in enumerate(self.layer._flatten_layers()):
+            for name, value in vars(part).items():
+                if isinstance(value, (list, dict, set)):
+                    value = len(value)
+                if isinstance(value, (bool, int, float, complex, str, tuple)):
+                    if not name.startswith("_"):
+                        found[index, part.name, name] = value
+        return found
+
+
+def copy_of(
+    layer,
+    survival: float | None,
+    seed: int | None,
+    copy: int = 0,
+    name: str | None = None,
+):
+    """A new layer of a layer's configuration, with the seeds of a copy.
+
+    Args:
+        layer: any Keras layer with a configuration.
+        survival: float, the probability of keeping it, or `None`.
+        seed: optional integer, for the decisions of a layer that takes none.
+        copy: integer, the number of the copy.
+        name: optional name, that of the layer by default.
+    """
+    config = fold_seeds(layer.get_config(), copy)
+    config["name"] = name or config["name"]
+    if survival is None:
+        return type(layer).from_config(config)
+    if "survival_probability" in config:
+        config["survival_probability"] = survival
+        return type(layer).from_config(config)
+    if seed is not None:
+        seed = fold_seed(seed, copy)
+    config["name"] = layer.name
+    block = type(layer).from_config(config)
+    return StochasticBlock(block, survival, seed, name=name)
+
+
+def decider_of(layer):
+    """The part of a layer made by `copy_of` that decides whether to run."""
+    return layer if isinstance(layer, StochasticDepth) else layer.branch
