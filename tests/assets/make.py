@@ -51,12 +51,24 @@ def batch_entropy_0_1():
             keras.Input((8, 8, 4)),
             keras.layers.Conv2D(3, 3, activation="relu"),
             layers.BatchEntropy(),
+def repeat_0_1():
+    """A model with repeated layers."""
+    return keras.Sequential(
+        [
+            keras.Input((None, None, 4)),
+            layers.Repeat(
+                layers.WideBlock(4, rate=0.3, seed=1), 3, [0.9, 0.7, 0.5]
+            ),
+            layers.StochasticBlock(
+                keras.layers.Conv2D(4, 3, padding="same"), 0.5, seed=1
+            ),
             keras.layers.GlobalAveragePooling2D(),
         ]
     )
 
 
 MODELS = {"layers-0.1": layers_0_1, "batch_entropy-0.1": batch_entropy_0_1}
+MODELS = {"layers-0.1": layers_0_1, "repeat-0.1": repeat_0_1}
 
 
 def freeze(name: str, build) -> None:

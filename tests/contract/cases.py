@@ -78,6 +78,41 @@ def stochastic_depth(survival_probability=0.5, rate=0.0, seed=SEED, **kwargs):
     return tfdeep.StochasticDepth(inner, survival_probability, seed, **kwargs)
 
 
+def repeat(
+    survival_probabilities=None,
+    recompute=False,
+    seed=SEED,
+    norm="batch",
+    rate=0.0,
+    data_format=None,
+    **kwargs,
+):
+    """Two wide blocks as one layer."""
+    inner = tfdeep.layers.WideBlock(
+        4,
+        rate=rate,
+        norm=norm,
+        seed=seed,
+        data_format=data_format,
+        dtype=kwargs.get("dtype"),
+    )
+    return tfdeep.layers.Repeat(
+        inner, 2, survival_probabilities, recompute, **kwargs
+    )
+
+
+def repeated(**settings):
+    """A factory of `repeat`, open to further arguments."""
+    return lambda **kwargs: repeat(**{**settings, **kwargs})
+
+
+def stochastic_block(survival_probability=0.5, rate=0.0, seed=SEED, **kwargs):
+    inner = branch(rate, kwargs.get("dtype"))
+    return tfdeep.layers.StochasticBlock(
+        inner, survival_probability, seed, **kwargs
+    )
+
+
 def layer(kind, *args, **settings):
     """A factory of one of our layers, open to further arguments."""
     if issubclass(kind, L.GroupedConv2D):
@@ -198,6 +233,39 @@ CASES = {
             layer(L.PreActivationBottleneckBlock, 2, shortcut="none"),
             lambda: keras.Sequential(preactivated_bottleneck_branch()),
         ),
+    ),
+    "Repeat": Case(
+        repeated(rate=0.3),
+        random=True,
+        alone=STEADY,
+        neutral=pair(repeated(survival_probabilities=[1.0, 1.0]), repeated()),
+    ),
+    "Repeat-masked": Case(
+        lambda **kwargs: L.Repeat(
+            layers.Dense(4, "tanh", dtype=kwargs.get("dtype")), 3, **kwargs
+        ),
+        data_format=False,
+        masked=lambda: L.Repeat(layers.Dense(4), 2),
+    ),
+    "Repeat-recompute": Case(
+        repeated(recompute=True),
+        alone=GROUP,
+        neutral=pair(repeated(recompute=True), repeated()),
+    ),
+    "Repeat-sqrt": Case(
+        repeated(recompute="sqrt", rate=0.3),
+        random=True,
+        alone=STEADY,
+    ),
+    "Repeat-survival": Case(
+        repeated(survival_probabilities=[0.8, 0.5]), random=True, alone=GROUP
+    ),
+    "StochasticBlock": Case(
+        stochastic_block,
+        data_format=False,
+        random=True,
+        masked=lambda: L.StochasticBlock(layers.Dense(4), 0.5, seed=SEED),
+        neutral=pair(lambda: stochastic_block(1.0, 0.2), lambda: branch(0.2)),
     ),
     # Random, but alike on all devices: they take one decision per step.
     # A Dropout of Keras in the branch would start anew after loading.

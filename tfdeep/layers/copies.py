@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from tfdeep.layers.repeat import Repeat
-from tfdeep.layers.template import copy_of
+from tfdeep.layers.template import copy_of, decider_of
 
 
 def copies(repeat: Repeat, prefix: str | None = None) -> list:
@@ -40,9 +40,8 @@ def copies(repeat: Repeat, prefix: str | None = None) -> list:
         layer.trainable = repeat.trainable and layer.trainable
         if not layer.built:
             layer.build(template.input_shape)
-        check_variables(layer, template)
-        for variable, stack in zip(layer.variables, values, strict=True):
-            variable.assign(stack[copy])
+        for index, variable in pairs(layer, template):
+            variable.assign(values[index][copy])
         layers.append(layer)
     return layers
 
@@ -53,20 +52,37 @@ def load_copies(repeat: Repeat, layers) -> None:
     Raises:
         ValueError: if a layer's weights do not fit its configuration.
     """
-    for layer in layers:
-        check_variables(layer, repeat.template)
-    columns = zip(*(layer.variables for layer in layers), strict=True)
-    for stack, column in zip(repeat.template.stacked, columns, strict=True):
-        stack.assign(np.stack([ops.convert_to_numpy(v) for v in column]))
+    template = repeat.template
+    values = [np.array(ops.convert_to_numpy(v)) for v in template.stacked]
+    for copy, layer in enumerate(layers):
+        for index, variable in pairs(layer, template):
+            values[index][copy] = ops.convert_to_numpy(variable)
+    for stack, value in zip(template.stacked, values, strict=True):
+        stack.assign(value)
 
 
-def check_variables(layer, template) -> None:
-    """Raise `ValueError` unless a layer has the variables of the template."""
+def pairs(layer, template) -> list:
+    """The variables of a plain layer, each with its number in the template.
+
+    Raises:
+        ValueError: unless they are those that the template has.
+    """
+    kept = list(enumerate(template.variables))
+    if template.survival is not None and decider_of(layer) is None:
+        # A block that always runs has no random stream to decide with.
+        decider = decider_of(template.layer)
+        kept = [
+            (index, variable)
+            for index, variable in kept
+            if variable is not decider.seed_generator.state
+        ]
     found = [tuple(v.shape) for v in layer.variables]
-    wanted = [tuple(v.shape) for v in template.variables]
+    wanted = [tuple(v.shape) for _, v in kept]
     if found != wanted:
         raise ValueError(
             f"The layer '{layer.name}' came with weights of shapes {found}. "
             f"Its configuration gives {wanted}: it was changed by hand. "
             "Convert before changing it, or make a layer class of the change."
         )
+    numbers = (index for index, _ in kept)
+    return list(zip(numbers, layer.variables, strict=True))

@@ -9,11 +9,12 @@ from keras import ops
 
 from tfdeep import backend
 from tfdeep.backend.scan import RECOMPUTE
-from tfdeep.checks import (
-    check_choice,
-    check_positive,
-    check_probability,
-    check_seed,
+from tfdeep.checks import check_choice, check_positive, check_seed
+from tfdeep.layers.repeatable import (
+    check_kept,
+    check_losses,
+    check_python_state,
+    check_survival,
 )
 from tfdeep.layers.stacked import (
     SeedStack,
@@ -114,7 +115,7 @@ class Repeat(keras.layers.Layer):
         check_positive("num_repeats", num_repeats)
         check_choice("recompute", recompute, RECOMPUTE)
         check_seed(seed)
-        check_survival(survival_probabilities, num_repeats)
+        check_survival(survival_probabilities, num_repeats, layer)
         if kwargs.get("name") is None:
             kwargs["name"] = _name(layer, num_repeats)
         kwargs.setdefault("dtype", layer.dtype_policy)
@@ -145,8 +146,9 @@ class Repeat(keras.layers.Layer):
     def build(self, input_shape):
         if self.template.built:
             return
-        outputs = self.template.build(tuple(input_shape), self.compute_dtype)
-        self._check_kept(tuple(input_shape), outputs)
+        inputs = keras.KerasTensor(tuple(input_shape), self.compute_dtype)
+        outputs = self.template.build(inputs)
+        check_kept(self.template.layer, outputs, inputs)
         variables = [
             self._stack(variable, initializer)
             for variable, initializer in zip(
@@ -158,28 +160,6 @@ class Repeat(keras.layers.Layer):
         self.template.stacked = variables
         if not self.trainable:
             self.template.layer.trainable = False
-
-    def _check_kept(self, shape, outputs):
-        layer = self.template.layer
-        if not isinstance(outputs, keras.KerasTensor):
-            raise ValueError(
-                f"The layer '{layer.name}' came with several outputs. Each "
-                "copy takes what the one before returns, a single tensor. "
-                "Wrap it so that it returns one."
-            )
-        if tuple(outputs.shape) != shape or outputs.dtype != self.compute_dtype:
-            raise ValueError(
-                f"The layer '{layer.name}' came with an output of shape "
-                f"{tuple(outputs.shape)} and dtype {outputs.dtype} for an "
-                f"input of shape {shape} and dtype {self.compute_dtype}. Each "
-                "copy takes what the one before returns, so both must be "
-                "kept. Put what changes them before or after Repeat."
-            )
-        if layer.metrics_variables:
-            raise ValueError(
-                f"The layer '{layer.name}' came with metrics. Their updates "
-                "inside a loop would be lost. Measure outside of Repeat."
-            )
 
     def _stack(self, variable, initializer):
         """All copies of one variable of the layer."""
@@ -210,7 +190,8 @@ class Repeat(keras.layers.Layer):
         values.insert(0, ops.arange(self.num_repeats))
         if self.survival_probabilities is not None:
             values.append(ops.convert_to_tensor(self.survival_probabilities))
-        moved: list[int] = []
+        state = self.template.state
+        moved: set[int] = set()
         before = self.template.python_state()
 
         def step(carry, values):
@@ -221,40 +202,20 @@ class Repeat(keras.layers.Layer):
             outputs, new, losses = self.template.call(
                 values, carry[0], survival, **arguments
             )
-            self._check_losses(losses)
-            moved[:] = [i for i, value in enumerate(new) if value is not None]
-            return [outputs], [ops.stop_gradient(new[i]) for i in moved]
+            check_losses(self.template.layer, losses)
+            moved.update(i for i in state if new[i] is not None)
+            new = [values[i] if new[i] is None else new[i] for i in state]
+            return [outputs], [ops.stop_gradient(value) for value in new]
 
         start = [ops.cast(inputs, self.compute_dtype)]
         (outputs,), new = backend.scan(
             step, start, values, recompute=self.recompute
         )
-        self._check_python_state(before)
-        for index, value in zip(moved, new, strict=True):
-            variables[index].assign(value)
+        check_python_state(before, self.template.python_state())
+        for index, value in zip(state, new, strict=True):
+            if index in moved:  # Nothing is assigned at inference.
+                variables[index].assign(value)
         return outputs
-
-    def _check_losses(self, losses):
-        if losses:
-            raise ValueError(
-                f"The layer '{self.template.layer.name}' came with a loss "
-                "that it adds in each call, by `add_loss` or an activity "
-                "regularizer. Repeat hands on outputs alone. Take the loss "
-                "out of the layer, or use plain layers."
-            )
-
-    def _check_python_state(self, before):
-        """A loop is traced once: what Python counts would count once."""
-        after = self.template.python_state()
-        changed = [key for key in after if after[key] != before.get(key)]
-        if changed:
-            _, name, attribute = changed[0]
-            raise ValueError(
-                f"The layer '{name}' came with a Python attribute "
-                f"`{attribute}` that its call changes. All copies share one "
-                "object and a compiled step runs no Python. Keep such state "
-                "in a weight: add_weight(trainable=False)."
-            )
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -287,21 +248,6 @@ class Repeat(keras.layers.Layer):
     def from_config(cls, config):
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         return cls(layer, **config)
-
-
-def check_survival(probabilities, count: int) -> None:
-    """Raise `ValueError` unless there is a probability for each copy."""
-    if probabilities is None:
-        return
-    probabilities = list(probabilities)
-    if len(probabilities) != count:
-        raise ValueError(
-            f"`survival_probabilities` came with {len(probabilities)} values. "
-            f"Each of the {count} copies has one. Pass for example "
-            f"tfdeep.layers.linear_survival({count})."
-        )
-    for probability in probabilities:
-        check_probability("survival_probabilities", probability)
 
 
 def _name(layer, count: int) -> str:

@@ -83,6 +83,11 @@ def reseeded(initializer, copy: int):
     return type(initializer).from_config(config)
 
 
+def copies_of(variable) -> list:
+    """The value of each copy."""
+    return ops.unstack(ops.convert_to_tensor(variable))
+
+
 class StackedRegularizer(keras.regularizers.Regularizer):
     """The sum of the copies' penalties."""
 
@@ -92,7 +97,7 @@ class StackedRegularizer(keras.regularizers.Regularizer):
     def __call__(self, x):
         if isinstance(self.regularizer, SUMS):
             return self.regularizer(x)
-        return sum(self.regularizer(part) for part in ops.unstack(x))
+        return sum(self.regularizer(part) for part in copies_of(x))
 
 
 class StackedConstraint(keras.constraints.Constraint):
@@ -104,7 +109,7 @@ class StackedConstraint(keras.constraints.Constraint):
     def __call__(self, w):
         if isinstance(self.constraint, keras.constraints.NonNeg):
             return self.constraint(w)
-        return ops.stack([self.constraint(part) for part in ops.unstack(w)])
+        return ops.stack([self.constraint(part) for part in copies_of(w)])
 
 
 def stacked(wrapper, function):

@@ -29,6 +29,7 @@ class Template:
         variables: its variables, seeds among them.
         initializers: what each of them begins with.
         input_shape: the shape that the layer was built for.
+        state: which of the variables a call may assign to.
         stacked: the variables that hold the copies' values, in that order.
     """
 
@@ -40,6 +41,7 @@ class Template:
         self.variables: list[keras.Variable] = []
         self.initializers: list = []
         self.input_shape: tuple | None = None
+        self.state: list[int] = []
         self.stacked: list[keras.Variable] = []
 
     @property
@@ -47,15 +49,17 @@ class Template:
         """Whether there is a layer to call."""
         return self.layer is not None
 
-    def build(self, input_shape, dtype: str):
+    def build(self, inputs: keras.KerasTensor):
         """Build the layer; return what it makes of such an input."""
         with keras.StatelessScope():
             layer = copy_of(self.given, self.survival, self.seed)
-            inputs = keras.KerasTensor(input_shape, dtype=dtype)
             outputs = layer(inputs, training=True)
             self.initializers = [v._initializer for v in layer.variables]
         self.layer, self.variables = layer, layer.variables
-        self.input_shape = input_shape
+        self.input_shape = tuple(inputs.shape)
+        self.state = [
+            index for index, v in enumerate(self.variables) if not v.trainable
+        ]
         return outputs
 
     def name_of(self, variable) -> str:
@@ -80,7 +84,8 @@ class Template:
             **arguments: of the layer's call.
 
         Returns:
-            `(outputs, new_values, losses)`.
+            `(outputs, new_values, losses)`; a new value is `None` where the
+            call has left it as it was.
         """
         mapping = zip(self.variables, values, strict=True)
         with keras.StatelessScope(mapping, collect_losses=True) as scope:
@@ -137,19 +142,28 @@ def copy_of(
         name: optional name, that of the layer by default.
     """
     config = fold_seeds(layer.get_config(), copy)
-    config["name"] = name or config["name"]
-    if survival is None:
-        return type(layer).from_config(config)
-    if "survival_probability" in config:
+    decides = survival is not None and "survival_probability" in config
+    if survival is None or decides:
+        config["name"] = name or config["name"]
+    if decides:
         config["survival_probability"] = survival
-        return type(layer).from_config(config)
+    # A user's own classes inside need not be registered.
+    parts = {
+        type(part).__name__: type(part) for part in layer._flatten_layers()
+    }
+    with keras.saving.custom_object_scope(parts):
+        result = type(layer).from_config(config)
+    if survival is None or decides:
+        return result
     if seed is not None:
         seed = fold_seed(seed, copy)
-    config["name"] = layer.name
-    block = type(layer).from_config(config)
-    return StochasticBlock(block, survival, seed, name=name)
+    return StochasticBlock(result, survival, seed, name=name)
 
 
 def decider_of(layer):
-    """The part of a layer made by `copy_of` that decides whether to run."""
-    return layer if isinstance(layer, StochasticDepth) else layer.branch
+    """The part of a layer made by `copy_of` that decides whether to run.
+
+    `None` for a residual block that always runs.
+    """
+    part = layer if isinstance(layer, StochasticDepth) else layer.branch
+    return part if isinstance(part, StochasticDepth) else None

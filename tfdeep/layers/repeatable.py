@@ -1,0 +1,76 @@
+"""What `Repeat` refuses, and why."""
+
+import keras
+
+from tfdeep.checks import check_probability
+
+
+def check_survival(probabilities, count: int, layer) -> None:
+    """Raise `ValueError` unless there is a probability for each copy."""
+    if probabilities is None:
+        return
+    if getattr(layer, "shortcut_option", None) == "none":
+        raise ValueError(
+            f"`survival_probabilities` came with the block '{layer.name}' of "
+            "shortcut='none'. A dropped branch needs a shortcut to carry the "
+            "signal. Use shortcut 'A', 'B' or 'C'."
+        )
+    probabilities = list(probabilities)
+    if len(probabilities) != count:
+        raise ValueError(
+            f"`survival_probabilities` came with {len(probabilities)} values. "
+            f"Each of the {count} copies has one. Pass for example "
+            f"tfdeep.layers.linear_survival({count})."
+        )
+    for probability in probabilities:
+        check_probability("survival_probabilities", probability)
+
+
+def check_kept(layer, outputs, inputs) -> None:
+    """Raise `ValueError` unless a layer's output can be its next input."""
+    if not isinstance(outputs, keras.KerasTensor):
+        raise ValueError(
+            f"The layer '{layer.name}' came with several outputs. Each copy "
+            "takes what the one before returns, a single tensor. Wrap it so "
+            "that it returns one."
+        )
+    if outputs.shape != inputs.shape or outputs.dtype != inputs.dtype:
+        raise ValueError(
+            f"The layer '{layer.name}' came with an output of shape "
+            f"{tuple(outputs.shape)} and dtype {outputs.dtype} for an input of "
+            f"shape {tuple(inputs.shape)} and dtype {inputs.dtype}. Each copy "
+            "takes what the one before returns, so both must be kept. Put "
+            "what changes them before or after Repeat."
+        )
+    if layer.metrics_variables:
+        raise ValueError(
+            f"The layer '{layer.name}' came with metrics. Their updates "
+            "inside a loop would be lost. Measure outside of Repeat."
+        )
+
+
+def check_losses(layer, losses) -> None:
+    """Raise `ValueError` if a call has added losses."""
+    if losses:
+        raise ValueError(
+            f"The layer '{layer.name}' came with a loss that it adds in each "
+            "call, by `add_loss` or an activity regularizer. Repeat hands on "
+            "outputs alone. Take the loss out of the layer, or use plain "
+            "layers."
+        )
+
+
+def check_python_state(before: dict, after: dict) -> None:
+    """Raise `ValueError` if calls have changed attributes.
+
+    A loop is traced once: what Python counts would count once.
+    """
+    changed = [key for key in after if after[key] != before.get(key)]
+    if changed:
+        _, name, attribute = changed[0]
+        raise ValueError(
+            f"The layer '{name}' came with a Python attribute `{attribute}` "
+            "that its call changes. All copies share one object, and a "
+            "compiled step runs no Python. Keep such state in a weight: "
+            "add_weight(trainable=False)."
+        )
