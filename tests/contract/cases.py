@@ -44,6 +44,8 @@ OTHER_EXPORTS = {
     "ResidualBlock": "the abstract base of the residual blocks",
     "linear_survival": "a function of numbers",
     "multiply_adds": "a figure of a model",
+    "stack": "a function of a built model",
+    "unstack": "a function of a built model",
 }
 
 
@@ -104,6 +106,17 @@ def repeat(
 def repeated(**settings):
     """A factory of `repeat`, open to further arguments."""
     return lambda **kwargs: repeat(**{**settings, **kwargs})
+
+
+def repeated_dense(**kwargs):
+    initializer = keras.initializers.GlorotUniform(SEED)
+    inner = layers.Dense(
+        4,
+        "tanh",
+        kernel_initializer=initializer,
+        dtype=kwargs.get("dtype"),
+    )
+    return tfdeep.layers.Repeat(inner, 3, **kwargs)
 
 
 def stochastic_block(survival_probability=0.5, rate=0.0, seed=SEED, **kwargs):
@@ -241,9 +254,7 @@ CASES = {
         neutral=pair(repeated(survival_probabilities=[1.0, 1.0]), repeated()),
     ),
     "Repeat-masked": Case(
-        lambda **kwargs: L.Repeat(
-            layers.Dense(4, "tanh", dtype=kwargs.get("dtype")), 3, **kwargs
-        ),
+        repeated_dense,
         data_format=False,
         masked=lambda: L.Repeat(layers.Dense(4), 2),
     ),

@@ -168,8 +168,8 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
 
     def _check_shortcut(self, inputs, shortcut):
         """A dropped branch would hide that the two do not fit."""
-        branch = tuple(self.layer.compute_output_shape(inputs.shape))
-        sizes = zip(branch, shortcut.shape, strict=False)
+        branch = tuple(self.layer.compute_output_shape(_known(inputs.shape)))
+        sizes = zip(branch, _known(shortcut.shape), strict=False)
         fits = all(a == b or None in (a, b) for a, b in sizes)
         if len(branch) != len(shortcut.shape) or not fits:
             raise ValueError(
@@ -224,3 +224,8 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
             "survival_probability": self.survival_probability,
             "seed": self.seed,
         }
+
+
+def _known(shape) -> tuple:
+    """A shape in which a size that has no number yet is `None`."""
+    return tuple(size if isinstance(size, int) else None for size in shape)

@@ -5,6 +5,7 @@ from tfdeep.models.complexity import multiply_adds
 from tfdeep.models.densenet import DenseNet
 from tfdeep.models.resnet import ResNet
 from tfdeep.models.resnext import ResNeXt
+from tfdeep.models.stacking import stack, unstack
 from tfdeep.models.wide_resnet import WideResNet
 
 __all__ = [
@@ -14,4 +15,6 @@ __all__ = [
     "ResNet",
     "WideResNet",
     "multiply_adds",
+    "stack",
+    "unstack",
 ]

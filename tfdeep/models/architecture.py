@@ -16,9 +16,10 @@ from tfdeep.checks import (
     check_seed,
     check_whole,
 )
-from tfdeep.layers import ResidualBlock, linear_survival
+from tfdeep.layers import Repeat, ResidualBlock, linear_survival
 from tfdeep.layers.units import ConvUnits, l2_decay, seed_stream
 
+STACK_FROM = 64  # Equal blocks, from which on "auto" stacks them.
 FORMS = {"cifar": ((32, 32, 3), 10), "imagenet": ((224, 224, 3), 1000)}
 
 
@@ -44,6 +45,9 @@ class Architecture:
         fan_mode: `"fan_out"` or `"fan_in"`, of He initialisation.
         use_bias: boolean, whether convolutions have a bias.
         seed: optional integer for initial weights and random decisions.
+        stacked: whether equal blocks in a row become one
+            `tfdeep.layers.Repeat`: `True`, `False`, or `"auto"` where there
+            are at least 64 of them.
         name: optional name of the model.
     """
 
@@ -59,6 +63,7 @@ class Architecture:
     fan_mode: str = "fan_out"
     use_bias: bool = False
     seed: int | None = None
+    stacked: bool | str = "auto"
     name: str | None = None
     units: ConvUnits = field(init=False, repr=False)
 
@@ -69,6 +74,7 @@ class Architecture:
         self.classes = classes if self.classes is None else self.classes
         check_positive("classes", self.classes)
         check_seed(self.seed)
+        check_choice("stacked", self.stacked, ("auto", True, False))
         self._seeds = seed_stream(self.seed)
         self.units = ConvUnits(**self.unit_options())
         self.data_format = self.units.data_format
@@ -127,18 +133,43 @@ class Architecture:
         """Stack residual blocks, halving the size between stages."""
         survival = iter(linear_survival(sum(depths), self.survival_probability))
         for stage, (depth, width) in enumerate(
-            zip(depths, filters, strict=True)
+            zip(depths, filters, strict=True), start=1
         ):
-            for index in range(depth):
-                x = block(
+            blocks = [
+                block(
                     width,
-                    strides=2 if stage > 0 and index == 0 else 1,
+                    strides=2 if stage > 1 and index == 0 else 1,
                     survival_probability=next(survival),
-                    name=f"stage{stage + 1}_block{index + 1}",
+                    name=f"stage{stage}_block{index + 1}",
                     **options,
                     **self.unit_options(),
-                )(x)
+                )
+                for index in range(depth)
+            ]
+            x = self._in_a_row(x, blocks)
         return x
+
+    def _in_a_row(self, x, blocks):
+        """Call the blocks of a stage, equal ones stacked if it pays."""
+        first, *others = blocks
+        if first.strides > 1 or x.shape[self.units.channel_axis] != (
+            first.output_filters
+        ):
+            x, blocks = first(x), others
+        least = STACK_FROM if self.stacked == "auto" else 2
+        if self.stacked is False or len(blocks) < least:
+            for block in blocks:
+                x = block(x)
+            return x
+        first, *_, last = blocks
+        number = last.name.rpartition("block")[2]
+        survival = [block.survival_probability for block in blocks]
+        return Repeat(
+            first,
+            len(blocks),
+            survival if min(survival) < 1 else None,
+            name=f"{first.name}_to_{number}",
+        )(x)
 
     def model(self, inputs, x, name: str):
         """Add the head and return the model."""

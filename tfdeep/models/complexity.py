@@ -7,6 +7,7 @@ import keras
 from tfdeep.layers import (
     DenseBlock,
     DenseTransition,
+    Repeat,
     ResidualBlock,
     StochasticDepth,
 )
@@ -22,9 +23,9 @@ def multiply_adds(model: keras.Model) -> int:
     probability: the expected figure of a training step is smaller.
 
     Counted are `Conv2D`, `GroupedConv2D` and `Dense` layers, in the model, in
-    models inside it, in the blocks of `tfdeep.layers` and in the branch of a
-    `StochasticDepth`. Other kinds of layers, such as a depthwise
-    convolution, count nothing.
+    models inside it, in the blocks of `tfdeep.layers`, in the branch of a
+    `StochasticDepth` and in each copy of a `Repeat`. Other kinds of layers,
+    such as a depthwise convolution, count nothing.
 
     Args:
         model: a Functional model, or a Sequential model that is built, with
@@ -57,6 +58,8 @@ def _count(layer, shape) -> int:
         return _applications(layer, shape) * math.prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Dense):
         return _applications(layer, shape) * math.prod(layer.kernel.shape)
+    if isinstance(layer, Repeat):
+        return layer.num_repeats * _count(layer.template.layer, shape)
     return sum(_count(*child) for child in _children(layer, shape))
 
 

@@ -61,7 +61,8 @@ def DenseNet(
 
     Raises:
         ValueError: for a depth that the form does not have, or a
-            `survival_probability`: a DenseNet has no residual branch.
+            `survival_probability` or `stacked`: a DenseNet has neither a
+            residual branch nor equal blocks.
 
     Example:
         >>> import tfdeep
@@ -75,6 +76,11 @@ def DenseNet(
             f"`survival_probability` came as {settings.survival_probability}."
             " A DenseNet has no residual branch to skip. Use `rate` to "
             "regularise it."
+        )
+    if settings.stacked is True:
+        raise ValueError(
+            "`stacked` came as True. The layers of a DenseNet differ in their "
+            "shapes and cannot be stacked. Leave it out."
         )
     depths, default_growth = _depths(depth, bottleneck, settings.imagenet)
     growth_rate = default_growth if growth_rate is None else growth_rate

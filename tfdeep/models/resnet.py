@@ -67,7 +67,7 @@ def ResNet(
         **architecture: `input_shape`, `classes`, `form`,
             `survival_probability`, `norm`, `include_top`,
             `classifier_activation`, `data_format`, `weight_decay` (1e-4),
-            `fan_mode`, `use_bias`, `seed`, `name`; see
+            `fan_mode`, `use_bias`, `seed`, `stacked`, `name`; see
             `tfdeep.models.Architecture`.
 
     Returns:

@@ -33,7 +33,7 @@ def ResNeXt(
         **architecture: `input_shape`, `classes`, `form`,
             `survival_probability`, `norm`, `include_top`,
             `classifier_activation`, `data_format`, `weight_decay` (5e-4),
-            `fan_mode`, `use_bias`, `seed`, `name`; see
+            `fan_mode`, `use_bias`, `seed`, `stacked`, `name`; see
             `tfdeep.models.Architecture`.
 
     Returns:

@@ -36,7 +36,7 @@ def WideResNet(
         **architecture: `input_shape`, `classes`, `form`,
             `survival_probability`, `norm`, `include_top`,
             `classifier_activation`, `data_format`, `weight_decay` (5e-4),
-            `fan_mode` ("fan_in"), `use_bias`, `seed`, `name`; see
+            `fan_mode` ("fan_in"), `use_bias`, `seed`, `stacked`, `name`; see
             `tfdeep.models.Architecture`.
 
     Returns:

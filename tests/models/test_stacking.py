@@ -1,0 +1,246 @@
+"""Models between their stacked and their plain form."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.helpers import arrays, images
+from tests.layers.test_repeat import noisy
+from tfdeep import models
+from tfdeep.layers import BasicBlock, Repeat, StochasticDepth, WideBlock
+from tfdeep.models import stack, unstack
+
+SMALL = {"input_shape": (8, 8, 3), "seed": 0, "weight_decay": 1e-3}
+NETWORKS = {
+    "after": lambda **kw: models.ResNet(20, **SMALL, **kw),
+    "before": lambda **kw: models.ResNet(20, preactivation=True, **SMALL, **kw),
+    "bottleneck": lambda **kw: models.ResNet(29, "bottleneck", **SMALL, **kw),
+    "dropping": lambda **kw: models.ResNet(
+        20, survival_probability=0.5, **SMALL, **kw
+    ),
+    "wide": lambda **kw: models.WideResNet(22, 1, rate=0.3, **SMALL, **kw),
+    "next": lambda **kw: models.ResNeXt(29, 2, 16, **SMALL, **kw),
+}
+
+
+def same(one, other, count=3):
+    """Whether they return the same in training and at inference, exactly."""
+    x = images(4, 8, 8, 3)
+    for _ in range(count):
+        np.testing.assert_array_equal(
+            np.array(one(x, training=True)), np.array(other(x, training=True))
+        )
+    np.testing.assert_array_equal(
+        np.array(one(x, training=False)), np.array(other(x, training=False))
+    )
+
+
+def repeats(model):
+    return [layer for layer in model.layers if isinstance(layer, Repeat)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_both_forms_of_a_network_are_of_one_kind(name):
+    stacked = NETWORKS[name](stacked=True)
+    plain = NETWORKS[name](stacked=False)
+    assert len(repeats(stacked)) == 3 and repeats(plain) == []
+    assert stacked.count_params() == plain.count_params()
+    assert models.multiply_adds(stacked) == models.multiply_adds(plain)
+    unrolled = unstack(stacked)
+    assert len(unrolled.layers) == len(plain.layers)
+    kinds = [[type(part) for part in m.layers] for m in (unrolled, plain)]
+    assert kinds[0] == kinds[1]
+    shapes = [[tuple(w.shape) for w in m.weights] for m in (unrolled, plain)]
+    assert shapes[0] == shapes[1]
+    survival = [
+        [getattr(part, "survival_probability", 1.0) for part in m.layers]
+        for m in (unrolled, plain)
+    ]
+    assert survival[0] == survival[1]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_there_and_back_is_exact(name):
+    stacked = NETWORKS[name](stacked=True)
+    stacked(images(4, 8, 8, 3), training=True)
+    unrolled = unstack(stacked)
+    same(stacked, unrolled)
+    again = stack(unrolled)
+    assert len(repeats(again)) == 3
+    for one, other in zip(
+        arrays(again.weights), arrays(stacked.weights), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    same(again, unrolled)
+
+
+def test_stacked_training_is_that_of_the_plain_form():
+    stacked = models.ResNet(14, **SMALL, stacked=True)
+    plain = unstack(stacked)
+    x, y = images(8, 8, 8, 3), np.arange(8)
+    losses = []
+    for model in (stacked, plain):
+        model.compile(
+            keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy"
+        )
+        history = model.fit(x, y, 4, epochs=2, verbose=0, shuffle=False)
+        losses.append(history.history["loss"])
+    # The penalties of the weights are in the loss.
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    for one, other in zip(
+        arrays(unstack(stacked).weights), arrays(plain.weights), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_auto_stacks_from_where_it_pays():
+    deep = models.ResNet(392, input_shape=(8, 8, 3))
+    assert [part.num_repeats for part in repeats(deep)] == [65, 64, 64]
+    assert repeats(models.ResNet(110, input_shape=(8, 8, 3))) == []
+
+
+@pytest.mark.parametrize("stacked", [None, "yes", 3])
+def test_another_value_is_refused(stacked):
+    with pytest.raises(ValueError, match="`stacked` came as"):
+        models.ResNet(20, stacked=stacked)
+
+
+def test_a_dense_net_is_not_stacked():
+    with pytest.raises(ValueError, match="`stacked` came as True"):
+        models.DenseNet(10, 4, stacked=True)
+
+
+class TestGraphs:
+    def test_sequential_with_models_inside(self):
+        inner = keras.Sequential(
+            [keras.Input((4,)), Repeat(noisy(), 2), layers.Dense(4)]
+        )
+        model = keras.Sequential(
+            [keras.Input((4,)), inner, Repeat(layers.Dense(4), 3)]
+        )
+        plain = unstack(model)
+        assert isinstance(plain, keras.Sequential)
+        assert [len(part.layers) for part in plain.layers[:1]] == [3]
+        assert len(plain.layers) == 4
+        x = images(6, 4)
+        for training in (True, False):
+            np.testing.assert_allclose(
+                np.array(plain(x, training=training)),
+                np.array(model(x, training=training)),
+                1e-5,
+                1e-6,
+            )
+
+    def test_only_what_nothing_else_takes_is_stacked(self):
+        inputs = x = keras.Input((4,))
+        taken = []
+        for _ in range(4):
+            x = layers.Dense(4, "tanh")(x)
+            taken.append(x)
+        model = keras.Model(inputs, taken[1] + x)
+        stacked = stack(model)
+        # The second output is taken twice: 0 and 1, then 2 and 3.
+        assert [part.num_repeats for part in repeats(stacked)] == [2, 2]
+        x = images(3, 4)
+        np.testing.assert_allclose(
+            np.array(stacked(x)), np.array(model(x)), 1e-5, 1e-6
+        )
+
+    def test_an_output_of_the_model_stays_one(self):
+        inputs = keras.Input((4,))
+        first = layers.Dense(4)(inputs)
+        second = layers.Dense(4)(first)
+        model = keras.Model(inputs, [first, second])
+        assert repeats(stack(model)) == []
+
+    def test_shared_and_different_layers_are_left_alone(self):
+        shared = layers.Dense(4)
+        inputs = keras.Input((4,))
+        x = shared(shared(inputs))
+        for activation in ("relu", "tanh"):
+            x = layers.Dense(4, activation)(x)
+        x = layers.Dense(5)(layers.ReLU()(layers.ReLU()(x)))
+        assert repeats(stack(keras.Model(inputs, x))) == []
+
+    def test_a_frozen_run_stays_frozen(self):
+        model = keras.Sequential([keras.Input((4,)), Repeat(noisy(), 2)])
+        model.layers[0].trainable = False
+        assert unstack(model).trainable_weights == []
+        assert stack(unstack(model)).trainable_weights == []
+
+    def test_a_compiled_model_stays_compiled(self):
+        model = keras.Sequential([keras.Input((4,)), Repeat(noisy(), 2)])
+        model.compile(keras.optimizers.SGD(0.25), "mse")
+        for result in (unstack(model), stack(unstack(model))):
+            assert float(result.optimizer.learning_rate) == 0.25
+            result.fit(images(4, 4), images(4, 4), verbose=0)
+
+    def test_survival_probabilities_are_those_of_the_layers(self):
+        model = keras.Sequential(
+            [keras.Input((5, 5, 4))]
+            + [BasicBlock(4, survival_probability=p) for p in (1.0, 0.7, 0.2)]
+        )
+        (layer,) = repeats(stack(model))
+        assert layer.survival_probabilities == (1.0, 0.7, 0.2)
+
+
+class TestRefused:
+    def test_a_block_changed_by_hand(self):
+        model = keras.Sequential(
+            [keras.Input((4,))] + [layers.Dense(4) for _ in range(3)]
+        )
+        for layer in model.layers:
+            layer.use_bias = False
+        with pytest.raises(ValueError, match="changed by hand"):
+            stack(model)
+        repeat = Repeat(layers.Dense(4), 2)
+        model = keras.Sequential([keras.Input((4,)), repeat])
+        repeat.template.given.use_bias = False
+        with pytest.raises(ValueError, match="changed by hand"):
+            unstack(model)
+
+    @pytest.mark.parametrize("convert", [stack, unstack])
+    def test_what_has_no_graph(self, convert):
+        class Own(keras.Model):
+            def call(self, inputs):
+                return inputs
+
+        for model in (Own(), layers.Dense(4), keras.Sequential()):
+            with pytest.raises(TypeError, match="`model` came as"):
+                convert(model)
+
+    def test_a_repeat_inside_a_layer(self):
+        inner = StochasticDepth(Repeat(layers.Dense(4), 2), 0.5)
+        model = keras.Sequential([keras.Input((4,)), inner])
+        with pytest.raises(ValueError, match="with a Repeat inside"):
+            unstack(model)
+
+    def test_a_plain_form_too_deep_for_keras(self):
+        model = keras.Sequential(
+            [keras.Input((2,)), Repeat(layers.Dense(2), 1000)]
+        )
+        assert model(images(2, 2)).shape == (2, 2)
+        with pytest.raises(ValueError, match="more layers than Keras walks"):
+            unstack(model)
+
+
+def test_resumed_and_plain_models_draw_the_same(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((5, 5, 4)),
+            Repeat(WideBlock(4, rate=0.3, seed=1), 3, [0.9, 0.6, 0.5]),
+        ]
+    )
+    x = images(4, 5, 5, 4)
+    model(x, training=True)
+    unstack(model).save(tmp_path / "plain.keras")
+    plain = keras.models.load_model(tmp_path / "plain.keras")
+    for _ in range(4):
+        np.testing.assert_allclose(
+            np.array(plain(x, training=True)),
+            np.array(model(x, training=True)),
+            1e-4,
+            1e-5,
+        )
