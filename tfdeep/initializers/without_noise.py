@@ -15,28 +15,36 @@ from collections.abc import Iterator
 
 import keras
 
-from tfdeep.layers import StochasticDepth
+from tfdeep.layers import Repeat, StochasticDepth
 
 # What to set, to what, on which layers: subclasses, such as DropPath and
 # spatial dropout, are in. Attention holds a Dropout, or is listed here.
-NEUTRAL = (
+NEUTRAL: tuple[tuple[type, str, float | None], ...] = (
     (keras.layers.Dropout, "rate", 0.0),
     (keras.layers.AlphaDropout, "rate", 0.0),
     (keras.layers.GaussianDropout, "rate", 0.0),
     (keras.layers.GaussianNoise, "stddev", 0.0),
     (keras.layers.Attention, "dropout", 0.0),
     (StochasticDepth, "survival_probability", 1.0),
+    (Repeat, "survival_probabilities", None),
 )
 
 
 def every_layer(model: keras.Layer) -> list:
-    """The layer itself and all layers in it, at any depth, each once."""
-    return list(model._flatten_layers())
+    """The layer itself and all layers in it, at any depth, each once.
+
+    The layer that stands for the copies of a `Repeat` is one of them.
+    """
+    found = list(model._flatten_layers())
+    for layer in found:  # It grows.
+        if isinstance(layer, Repeat) and layer.template.built:
+            found += layer.template.layer._flatten_layers()
+    return found
 
 
-def settings_of(layer: keras.Layer) -> list[tuple[str, float]]:
+def settings_of(layer: keras.Layer) -> list[tuple[str, float | None]]:
     """The settings of a layer to change for a while, and to what."""
-    found: list[tuple[str, float]] = [
+    found: list[tuple[str, float | None]] = [
         (name, value)
         for kind, name, value in NEUTRAL
         if isinstance(layer, kind)

@@ -239,7 +239,7 @@ def _run(init, model, choose, data=None, **options):
     except BaseException:
         backup.restore()
         raise
-    backup.restore(keep=getattr(choose, "chosen", ()))
+    backup.restore(keep=[*getattr(choose, "chosen", ()), *state.kept])
     return state
 
 

@@ -58,6 +58,8 @@ class Propagation:
         growth: by how much a small relative change of the inputs' second
             moment has grown at the outputs.
         pointwise: which functions act on each value alone, by `id`.
+        kept: variables that rules have assigned for good, besides those that
+            `choose` has.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Propagation:
         self.probed: list[str] = []
         self.growth = 1.0
         self.pointwise: dict = {}
+        self.kept: list = []
         self._signals: dict = {}
         self._inputs: list = []
         self._draws: dict = {}

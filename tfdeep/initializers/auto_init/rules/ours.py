@@ -10,6 +10,13 @@ from tfdeep.initializers.auto_init.rules.registry import first, rule
 from tfdeep.layers import BatchEntropy, DenseBlock, StochasticDepth
 
 rule(BatchEntropy)(moving)
+from tfdeep.layers import (
+    DenseBlock,
+    Repeat,
+    StochasticBlock,
+    StochasticDepth,
+)
+from tfdeep.layers.copies import copies, pairs
 
 
 @rule(StochasticDepth)
@@ -37,6 +44,53 @@ def stochastic_depth(state, layer, call, args, kwargs):
         ([dropped, shortcut],),
         {},
     )
+
+
+@rule(StochasticBlock)
+def stochastic_block(state, layer, call, args, kwargs):
+    """A block for some of the samples, their own values for the others."""
+    x, p = first(args, kwargs), layer.survival_probability
+    before, block = state.signal(x), layer.layer(x, training=True)
+    after = state.signal(block)
+    kept = state.rng.permutation(np.arange(len(x)) < round(p * len(x)))
+    kept = kept.reshape((-1,) + (1,) * (len(x.shape) - 1))
+    values = np.where(kept, to_numpy(block), to_numpy(x))
+    signal = after.replace(
+        mean=p * after.mean + (1 - p) * before.mean,
+        second=p * after.second + (1 - p) * before.second,
+        gaussian=False,
+        draws=after.draws | before.draws,
+        fresh=None,
+        sensitivity=p * after.sensitivity + (1 - p) * before.sensitivity,
+    )
+    return state.give(like(block, values.astype(to_numpy(block).dtype)), signal)
+
+
+@rule(Repeat)
+def repeat(state, layer, call, args, kwargs):
+    """Copy by copy: each sees the signal that the one before has left."""
+    x = first(args, kwargs)
+    parts = copies(layer)
+    for part in parts:
+        x = part(x, training=True)
+    chosen = getattr(state.choose, "chosen", None)
+    if chosen is not None:
+        _stack_chosen(state, layer, parts, chosen)
+    return x
+
+
+def _stack_chosen(state, layer, parts, chosen):
+    """Stack what was chosen for single copies."""
+    made = {id(variable) for variable in chosen}
+    values: dict = {}
+    for copy, part in enumerate(parts):
+        for index, variable in pairs(part, layer.template):
+            if id(variable) in made:
+                stack = to_numpy(layer.template.stacked[index]).copy()
+                values.setdefault(index, stack)[copy] = to_numpy(variable)
+    for index, value in values.items():
+        layer.template.stacked[index].assign(value)
+        state.kept.append(layer.template.stacked[index])
 
 
 @rule(DenseBlock)

@@ -1,0 +1,124 @@
+"""AutoInit and GradInit of repeated layers: each copy is one layer."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.helpers import arrays, close, images
+from tests.layers.test_repeat import noisy
+from tfdeep.initializers import AutoInit, GradInit, propagate
+from tfdeep.initializers.without_noise import without_noise
+from tfdeep.layers import BasicBlock, Repeat, StochasticBlock
+from tfdeep.models import unstack
+
+
+def net(repeated, width=32):
+    return keras.Sequential(
+        [keras.Input((width,)), repeated, layers.Dense(4, use_bias=False)]
+    )
+
+
+def relu_layer(width=32):
+    return layers.Dense(width, "relu", kernel_initializer="glorot_uniform")
+
+
+class TestAutoInit:
+    def test_scales_are_those_of_the_layers_in_a_row(self):
+        model = net(Repeat(relu_layer(), 6))
+        plain = unstack(model)
+        reports = []
+        for each in (model, plain):
+            init = AutoInit(seed=0)
+            init.initialize_model(each)
+            reports.append(
+                [r for r in init.report.records if r.layer == "Dense"]
+            )
+        assert len(reports[0]) == 7
+        for ours, theirs in zip(*reports, strict=True):
+            assert ours.scale == pytest.approx(theirs.scale, rel=1e-6)
+            assert ours.second == pytest.approx(theirs.second, rel=1e-6)
+        # Equal draws too: they come in the same order.
+        close(arrays(unstack(model).weights), arrays(plain.weights))
+
+    def test_the_first_copy_differs_from_those_after_a_relu(self):
+        model = net(Repeat(relu_layer(64), 5), 64)
+        AutoInit(seed=0).initialize_model(model)
+        deviations = arrays(model.layers[0].weights)[0].std((1, 2))
+        expected = [64**-0.5] + [(2 / 64) ** 0.5] * 4
+        np.testing.assert_allclose(deviations, expected, rtol=0.05)
+
+    def test_the_signal_keeps_its_size_in_a_deep_net(self):
+        model = net(Repeat(relu_layer(64), 60), 64)
+        x = images(256, 64)
+        assert np.var(model.predict(x, verbose=0)) < 1e-6
+        AutoInit(seed=0).initialize_model(model)
+        assert 0.1 < np.var(model.predict(x, verbose=0)) < 10
+
+    def test_nothing_but_kernels_moves(self):
+        model = net(Repeat(noisy(32), 3))
+        before = arrays(model.variables)
+        AutoInit(seed=0).initialize_model(model)
+        for variable, old, new in zip(
+            model.variables, before, arrays(model.variables), strict=True
+        ):
+            assert np.any(old != new) == ("kernel" in variable.path)
+
+    def test_frozen_copies_are_left_alone(self):
+        repeated = Repeat(relu_layer(), 3)
+        model = net(repeated)
+        repeated.trainable = False
+        before = arrays(repeated.weights)
+        AutoInit(seed=0).initialize_model(model)
+        close(arrays(repeated.weights), before, 0, 0)
+
+    def test_survival_is_part_of_the_signal(self):
+        blocks = Repeat(BasicBlock(4, shortcut="C", seed=1), 3, [0.9, 0.6, 0.3])
+        model = keras.Sequential([keras.Input((5, 5, 4)), blocks])
+        before = arrays(model.variables)
+        seconds = [
+            [r.second for r in propagate(each).records if "Depth" in r.layer]
+            for each in (model, unstack(model))
+        ]
+        assert len(seconds[0]) == 3
+        np.testing.assert_allclose(*seconds, rtol=0.2)
+        close(arrays(model.variables), before, 0, 0)
+
+    def test_a_skipped_block_is_a_mixture(self):
+        block = StochasticBlock(layers.Rescaling(3.0), 0.25)
+        model = keras.Sequential([keras.Input((8,)), block])
+        record = propagate(model).records[-1]
+        assert record.second == pytest.approx(0.25 * 9 + 0.75, rel=1e-2)
+
+
+class TestGradInit:
+    def test_noise_is_left_out_inside_the_loop(self):
+        model = net(Repeat(noisy(32), 3, [0.5, 0.5, 0.5]))
+        x = images(8, 32)
+        state = arrays(model.variables)
+        with without_noise(model):
+            results = [np.array(model(x, training=True)) for _ in range(4)]
+        for y in results:
+            np.testing.assert_array_equal(y, results[0])
+        for variable, value in zip(model.variables, state, strict=True):
+            variable.assign(value)
+        noise = [np.array(model(x, training=True)) for _ in range(4)]
+        assert any(np.any(y != noise[0]) for y in noise)
+        assert model.layers[0].survival_probabilities == (0.5, 0.5, 0.5)
+
+    def test_scales_the_stacked_weights(self):
+        model = net(Repeat(noisy(32), 3))
+        x, y = images(64, 32), np.arange(64) % 4
+        before = arrays(model.layers[0].weights)[0]
+        init = GradInit(iterations=3, verbose=0, seed=0)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        init.initialize_model(model, (x, y), loss, 32)
+        after = arrays(model.layers[0].weights)[0]
+        (scale,) = [
+            value
+            for path, value in init.scales.items()
+            if path.endswith("dense.kernel")
+        ]
+        assert scale != 1.0
+        np.testing.assert_allclose(after, before * scale, rtol=1e-5)
+        assert all(np.isfinite(init.history["norm"]))
