@@ -11,7 +11,6 @@ from tfdeep import backend
 from tfdeep.backend.scan import RECOMPUTE
 from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.layers.repeatable import (
-    check_kept,
     check_losses,
     check_python_state,
     check_survival,
@@ -122,9 +121,11 @@ class Repeat(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         drops = survival_probabilities is not None
         self.num_repeats = num_repeats
-        self.survival_probabilities = (
-            tuple(map(float, survival_probabilities)) if drops else None
-        )
+        self.survival_probabilities: tuple[float, ...] | None = None
+        if survival_probabilities is not None:
+            self.survival_probabilities = tuple(
+                float(probability) for probability in survival_probabilities
+            )
         self.recompute = recompute
         self.seed = seed
         self.supports_masking = layer.supports_masking
@@ -147,8 +148,7 @@ class Repeat(keras.layers.Layer):
         if self.template.built:
             return
         inputs = keras.KerasTensor(tuple(input_shape), self.compute_dtype)
-        outputs = self.template.build(inputs)
-        check_kept(self.template.layer, outputs, inputs)
+        self.template.build(inputs)
         variables = [
             self._stack(variable, initializer)
             for variable, initializer in zip(

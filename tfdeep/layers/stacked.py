@@ -141,7 +141,7 @@ class SeedStack(keras.random.SeedGenerator):
         self.state = keras.Variable(
             states,
             shape=(count, *shape),
-            dtype=self.state.dtype,
+            dtype=keras.random.SeedGenerator(0).state.dtype,
             trainable=False,
             name="seed_generator_states",
         )

@@ -6,8 +6,11 @@ keeps its initializer while a `StatelessScope` defers it, and here alone a
 private attribute of Keras is read.
 """
 
+from typing import Any
+
 import keras
 
+from tfdeep.layers.repeatable import check_kept
 from tfdeep.layers.stacked import fold_seed, fold_seeds
 from tfdeep.layers.stochastic_block import StochasticBlock
 from tfdeep.layers.stochastic_depth import StochasticDepth
@@ -37,7 +40,7 @@ class Template:
         self.given = layer
         self.survival = survival
         self.seed = seed
-        self.layer: keras.layers.Layer | None = None
+        self.layer: Any = None  # None until it is built.
         self.variables: list[keras.Variable] = []
         self.initializers: list = []
         self.input_shape: tuple | None = None
@@ -49,18 +52,18 @@ class Template:
         """Whether there is a layer to call."""
         return self.layer is not None
 
-    def build(self, inputs: keras.KerasTensor):
-        """Build the layer; return what it makes of such an input."""
+    def build(self, inputs: keras.KerasTensor) -> None:
+        """Build the layer for such an input, which it must keep as it is."""
         with keras.StatelessScope():
             layer = copy_of(self.given, self.survival, self.seed)
             outputs = layer(inputs, training=True)
+            check_kept(layer, outputs, inputs)
             self.initializers = [v._initializer for v in layer.variables]
         self.layer, self.variables = layer, layer.variables
         self.input_shape = tuple(inputs.shape)
         self.state = [
             index for index, v in enumerate(self.variables) if not v.trainable
         ]
-        return outputs
 
     def name_of(self, variable) -> str:
         """The name of a variable within the layer, such as `conv.kernel`."""

@@ -29,7 +29,8 @@ def runs_of_equal_layers(model: keras.Model) -> list[list]:
         follows = {id(one): other for one, other in pairs}
     else:
         follows = _followers(model)
-    runs, seen = [], set()
+    runs: list[list] = []
+    seen: set[int] = set()
     for layer in model.layers:
         if id(layer) in seen or not _can_repeat(layer):
             continue
