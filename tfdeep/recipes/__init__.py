@@ -28,6 +28,7 @@ MODULES = [
     "tfdeep.recipes.resnext",
     "tfdeep.recipes.densenet",
     "tfdeep.recipes.stochastic_depth",
+    "tfdeep.recipes.thousand_layers",
     "tfdeep.recipes.batch_norm",
     "tfdeep.recipes.autoinit",
     "tfdeep.recipes.gradinit",
