@@ -2,8 +2,9 @@
 
     python benchmarks/depth_at_scale.py [--csv FILE] [--only TABLE ...]
 
-Four tables. *blocks*: residual blocks of two 3x3 convolutions, 16 channels,
-on 8x8 images, batch 16, and of two dense layers; *nets*: ResNet-1202 and
+Five tables. *blocks*: residual blocks of two 3x3 convolutions, 16 channels, on
+8x8 images, and of two dense layers, batch 16; *start*: the same up to the
+first step, from 200 to 1,000 blocks, batch 8; *nets*: ResNet-1202 and
 pre-activation ResNet-1001 on 32x32 images, batch 8, with the time to save and
 load them; *memory*: 200 convolutional blocks on 32x32 images, batch 16, with
 and without recomputation; *survival*: 200 blocks with stochastic depth.
@@ -25,7 +26,7 @@ import numpy as np
 from measure import batch, forget_peak, in_fresh_process, peak_gib, resident_gib
 from measure import report as print_report
 
-TABLES = ("blocks", "nets", "memory", "survival")
+TABLES = ("blocks", "start", "nets", "memory", "survival")
 
 
 def dense_block(width):
@@ -155,10 +156,16 @@ def points(table, backend, options) -> list[dict]:
     both = ({"stacked": True}, {"stacked": False})
     if table == "blocks":
         return [
-            {"kind": kind, "blocks": count, **form, **shared}
+            {"kind": kind, "blocks": 200, **form, **shared}
             for kind in ("conv", "dense")
-            for count, forms in ((200, both), (1000, both[:1]))
-            for form in forms
+            for form in both
+        ]
+    if table == "start":
+        shared = {"batch": 8, "steps": 2}
+        return [
+            {"kind": kind, "blocks": count, "stacked": True, **shared}
+            for kind in ("conv", "dense")
+            for count in (200, 1000)
         ]
     if table == "nets":
         shared = {"batch": 8, "steps": 2, "save": True}
