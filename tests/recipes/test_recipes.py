@@ -38,6 +38,8 @@ TINY = {
     "dense_depths": (2,),
     "conv_depths": (2,),
     "conv_epochs": 2,
+    "depths": (2, 3),
+    "starts": {"stacked, {} blocks": (2, 3), "unrolled, {} blocks": (2,)},
 }
 
 
