@@ -51,6 +51,11 @@ def batch_entropy_0_1():
             keras.Input((8, 8, 4)),
             keras.layers.Conv2D(3, 3, activation="relu"),
             layers.BatchEntropy(),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+
+
 def repeat_0_1():
     """A model with repeated layers."""
     return keras.Sequential(
@@ -67,8 +72,11 @@ def repeat_0_1():
     )
 
 
-MODELS = {"layers-0.1": layers_0_1, "batch_entropy-0.1": batch_entropy_0_1}
-MODELS = {"layers-0.1": layers_0_1, "repeat-0.1": repeat_0_1}
+MODELS = {
+    "layers-0.1": layers_0_1,
+    "batch_entropy-0.1": batch_entropy_0_1,
+    "repeat-0.1": repeat_0_1,
+}
 
 
 def freeze(name: str, build) -> None:

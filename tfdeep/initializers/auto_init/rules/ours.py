@@ -7,16 +7,16 @@ from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.merging import plus
 from tfdeep.initializers.auto_init.rules.moving import moving
 from tfdeep.initializers.auto_init.rules.registry import first, rule
-from tfdeep.layers import BatchEntropy, DenseBlock, StochasticDepth
-
-rule(BatchEntropy)(moving)
 from tfdeep.layers import (
+    BatchEntropy,
     DenseBlock,
     Repeat,
     StochasticBlock,
     StochasticDepth,
 )
 from tfdeep.layers.copies import copies, pairs
+
+rule(BatchEntropy)(moving)
 
 
 @rule(StochasticDepth)
