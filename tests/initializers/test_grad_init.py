@@ -708,6 +708,19 @@ def test_labels_of_the_wrong_shape(explicit):
     assert same(model, before)
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_of_no_class(label):
+    model = mlp()
+    before = model.get_weights()
+    data = images(8, 4), np.full(8, label)
+    with pytest.raises(ValueError, match="0 to 2"):
+        GradInit(iterations=1, verbose=0).initialize_model(
+            model, data, batch_size=4
+        )
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 @pytest.mark.parametrize(
     "data,message",
     [

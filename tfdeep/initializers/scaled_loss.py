@@ -36,6 +36,7 @@ class ScaledLoss:
         check_model(model)
         self.model = model
         self.loss = loss_function(model, loss)
+        self.kind = model.loss if loss is None else loss
         self.variables = list(model.trainable_variables)
         self.weights = [ops.convert_to_tensor(v.value) for v in self.variables]
         self.state = [
@@ -84,6 +85,7 @@ class ScaledLoss:
         What labels do not fit is said here, rather than within a program.
         """
         x, y, sample_weight = tree.map_structure(_tensor, batch)
+        _check_classes(self.kind, y, self.model)
         predicted = self.model.compute_output_spec(
             tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype), x)
         )
@@ -113,6 +115,27 @@ class ScaledLoss:
             for variable, value in zip(self.variables, old, strict=True):
                 variable.assign(value)
             raise
+
+
+def _check_classes(loss, labels, model):
+    """Raise for a class that is not there: JAX would go on without a word."""
+    if isinstance(loss, str) and loss == "sparse_categorical_crossentropy":
+        loss = keras.losses.SparseCategoricalCrossentropy()
+    if not isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        return
+    if getattr(loss, "ignore_class", None) is not None:
+        return
+    classes = model.output_shape[-1]
+    values = ops.convert_to_numpy(labels)
+    whole = tuple(d for d in values.shape[1:] if d != 1)
+    if len(whole) > len(model.output_shape[1:-1]):
+        return  # Another shape than the loss takes: it will say so.
+    if values.size and not 0 <= values.min() <= values.max() < classes:
+        raise ValueError(
+            f"Labels came from {values.min()} to {values.max()}. The model "
+            f"tells {classes} classes apart, 0 to {classes - 1}. Count the "
+            "classes from 0, or give the model as many outputs."
+        )
 
 
 def _tensor(value):
