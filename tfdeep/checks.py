@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any
 
 
 def check_probability(name: str, value: float) -> None:
@@ -11,6 +12,17 @@ def check_probability(name: str, value: float) -> None:
         raise ValueError(
             f"`{name}` came as {value!r}. It must be a number in [0, 1]. "
             "Pass a probability, such as 0.5."
+        )
+
+
+def check_number(name: str, value: Any, least: float | None = None) -> None:
+    """Raise `ValueError` unless `value` is a number of at least `least`."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or (least is not None and value < least):
+        wanted = "a number" if least is None else f"a number from {least}"
+        raise ValueError(
+            f"`{name}` came as {value!r}. It must be {wanted}. Pass for "
+            "example 0.1."
         )
 
 

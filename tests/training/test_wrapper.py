@@ -10,11 +10,17 @@ from keras import layers
 
 import tfdeep
 from tests.helpers import BACKEND, arrays
-from tfdeep.training import BatchEntropyRegularizer
+from tfdeep.training import BatchEntropyRegularizer, DeepSupervision, Head
 from tfdeep.training.graph import layers_within
 
 WRAPPERS = {
     "entropy": lambda model: BatchEntropyRegularizer(model, alpha=1.0),
+    "supervision": lambda model: DeepSupervision(
+        model, {"hidden_0": Head(), "hidden_2": Head(schedule="decay")}
+    ),
+    "both": lambda model: BatchEntropyRegularizer(
+        DeepSupervision(model, {"hidden_1": Head(alpha=0.5)}), alpha=1.0
+    ),
 }
 each_wrapper = pytest.mark.parametrize(
     "wrap", WRAPPERS.values(), ids=list(WRAPPERS)

@@ -1,6 +1,16 @@
 """Wrappers that train a model differently and leave it as it is."""
 
 from tfdeep.layers.entropy import batch_entropy
+from tfdeep.training.deep_supervision import DeepSupervision
 from tfdeep.training.entropy_regularizer import BatchEntropyRegularizer
+from tfdeep.training.head import Head, paper_decay
+from tfdeep.training.hinge import L2SVM
 
-__all__ = ["BatchEntropyRegularizer", "batch_entropy"]
+__all__ = [
+    "BatchEntropyRegularizer",
+    "DeepSupervision",
+    "Head",
+    "L2SVM",
+    "batch_entropy",
+    "paper_decay",
+]

@@ -1,11 +1,9 @@
 """Layer-wise batch-entropy regularisation: no layer may lose the signal."""
 
-from numbers import Real
-from typing import Any
-
 import keras
 from keras import ops
 
+from tfdeep.checks import check_number
 from tfdeep.training.entropy_layers import EntropyLayers, Layers
 from tfdeep.training.entropy_metric import EntropyMeans
 from tfdeep.training.wrapper import TrainingWrapper
@@ -193,14 +191,3 @@ class BatchEntropyRegularizer(TrainingWrapper):
             "alpha_min": self.alpha_min,
             "beta": self.beta,
         }
-
-
-def check_number(name: str, value: Any, least: float | None = None) -> None:
-    """Raise `ValueError` unless `value` is a number of at least `least`."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or (least is not None and value < least):
-        wanted = "a number" if least is None else f"a number from {least}"
-        raise ValueError(
-            f"`{name}` came as {value!r}. It must be {wanted}. Pass for "
-            "example 0.1."
-        )

@@ -12,14 +12,21 @@ DEFAULT_BATCH_SIZE = 32  # Of `keras.Model.fit`.
 
 
 class Watch(keras.callbacks.Callback):
-    """Adds a wrapper's logs of the epoch, and names where a NaN began."""
+    """Adds a wrapper's logs of the epoch, and names where a NaN began.
 
-    def __init__(self):
+    Args:
+        epochs: how many epochs `fit` ends with.
+    """
+
+    def __init__(self, epochs: int):
         super().__init__()
+        self.epochs = epochs
         self._logs: dict[str, float] | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self._logs = None
+        for wrapper in self.model.chain():
+            wrapper.begin_epoch(epoch, self.epochs)
 
     def on_test_begin(self, logs=None):
         # Validation resets the metrics before the epoch ends.
@@ -62,11 +69,13 @@ def check_fit(
     sizes = batch_sizes(arguments)
     for wrapper in model.chain():
         wrapper.check_batches(sizes)
+        wrapper.check_targets(arguments.get("y"))
+    watch = Watch(arguments.get("epochs", 1))
     callbacks = arguments.get("callbacks")
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(Watch())
+        callbacks.append(watch)
     else:
-        arguments["callbacks"] = [Watch(), *tree.flatten(callbacks or [])]
+        arguments["callbacks"] = [watch, *tree.flatten(callbacks or [])]
     return bound
 
 

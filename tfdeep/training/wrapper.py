@@ -86,6 +86,12 @@ class TrainingWrapper(keras.Model):
     def check_batches(self, sizes: set[int]) -> None:
         """Raise if `fit` would make batches of a size that cannot work."""
 
+    def check_targets(self, y) -> None:
+        """Raise if `fit` came with targets that cannot be learned."""
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Set what depends on the epoch, counted from 0; assign weights."""
+
     # What all share.
 
     def chain(self) -> list["TrainingWrapper"]:

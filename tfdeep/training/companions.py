@@ -1,0 +1,125 @@
+"""Heads on their places in a model: what each one reads and learns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tfdeep.training.graph import Call
+from tfdeep.training.head import Head
+from tfdeep.training.hinge import L2SVM, check_classes
+from tfdeep.training.selection import named
+from tfdeep.training.taps import Interior
+
+
+@dataclass(eq=False)
+class Companion:
+    """A head on its place.
+
+    No layer on purpose: the wrapper keeps `layer`, which is saved once.
+
+    Args:
+        path: the path of the hidden layer.
+        head: the settings.
+        layer: the classifier, built. Its weight penalties count within the
+            objective, and no longer by themselves.
+    """
+
+    path: str
+    head: Head
+    layer: keras.layers.Layer
+
+    def __post_init__(self):
+        self._penalties = []
+        for weight in self.layer.trainable_variables:
+            if weight.regularizer is not None:
+                self._penalties.append((weight, weight.regularizer))
+                weight.regularizer = None
+
+    def penalty(self):
+        """||w||^2, or what else the regularizers of the head say."""
+        terms = [
+            ops.cast(regularizer(weight.value), "float32")
+            for weight, regularizer in self._penalties
+        ]
+        return sum(terms, start=ops.zeros((), "float32"))
+
+    def loss(self, x, y, sample_weight):
+        """The mean loss of the head on the output x of its layer."""
+        scores = self.layer(x, training=True)
+        target = self.head.target
+        return self.head.mean_loss(
+            target_of(y, target), scores, target_of(sample_weight, target)
+        )
+
+    def check_targets(self, y) -> None:
+        """Raise if arrays hold classes that the hinge does not have."""
+        y = target_of(y, self.head.target)
+        if isinstance(self.head.loss, L2SVM) and hasattr(y, "shape"):
+            check_classes(np.asarray(y), self.layer.output_shape[-1])
+
+
+def target_of(structure: Any, target: str | int | None):
+    """The part that a head learns, of one target or a structure of them."""
+    if target is None or not isinstance(structure, dict | list | tuple):
+        return structure
+    return structure[target]
+
+
+def companions(interior: Interior, heads: dict[str, Head]) -> list[Companion]:
+    """Put heads on the layers of a model, in the model's order.
+
+    Raises:
+        ValueError: if a layer is unknown or ambiguous, is the output or has
+            two heads, or a head cannot tell which targets are its own.
+    """
+    interior.check_symbolic()
+    found = {}
+    for name, head in heads.items():
+        (call,) = named(interior.calls, name)
+        if call.path in found:
+            raise ValueError(
+                f"The layer {call.path!r} came with two heads. One was "
+                "expected. Name each layer once."
+            )
+        _check_not_the_output(interior, call)
+        shape = _output_shape(interior, head)
+        layer = head.make(call.path, tuple(call.outputs[0].shape), shape)
+        found[call.path] = Companion(call.path, head, layer)
+    return [found[call.path] for call in interior.at(set(found))]
+
+
+def _check_not_the_output(interior: Interior, call: Call) -> None:
+    last = {id(tensor) for tensor in tree.flatten(interior.outputs)}
+    if call in _making(interior.calls, last):
+        raise ValueError(
+            f"The head came on {call.path!r}, which makes the model's output. "
+            "A head goes on a hidden layer. Name one before it."
+        )
+
+
+def _making(calls: list[Call], last: set[int]) -> list[Call]:
+    """The calls that make these tensors, those in nested models as well."""
+    found = []
+    for call in calls:
+        if any(id(tensor) in last for tensor in call.outputs):
+            ends = {id(t) for t in call.operation.outputs} if call.parts else ()
+            found.extend([call, *_making(call.parts, set(ends))])
+    return found
+
+
+def _output_shape(interior: Interior, head: Head) -> tuple:
+    """The shape of the output whose targets a head learns."""
+    outputs = interior.outputs
+    if not isinstance(outputs, dict | list | tuple):
+        return tuple(outputs.shape)
+    known = list(outputs if isinstance(outputs, dict) else range(len(outputs)))
+    if head.target not in known:
+        raise ValueError(
+            f"A head's `target` came as {head.target!r} for a model of "
+            f"several outputs. It must be one of {known}. Say whose targets "
+            "the head learns."
+        )
+    return tuple(outputs[head.target].shape)
