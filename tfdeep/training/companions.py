@@ -25,11 +25,13 @@ class Companion:
         head: the settings.
         layer: the classifier, built. Its weight penalties count within the
             objective, and no longer by themselves.
+        shape: the shape of what the hidden layer returns.
     """
 
     path: str
     head: Head
     layer: keras.layers.Layer
+    shape: tuple
 
     def __post_init__(self):
         self._penalties = []
@@ -58,10 +60,11 @@ class Companion:
         """Raise if arrays hold classes that the hinge does not have."""
         y = target_of(y, self.head.target)
         if isinstance(self.head.loss, L2SVM) and hasattr(y, "shape"):
-            check_classes(np.asarray(y), self.layer.output_shape[-1])
+            scores = self.layer.compute_output_shape(self.shape)
+            check_classes(np.asarray(y), scores[-1])
 
 
-def target_of(structure: Any, target: str | int | None):
+def target_of(structure: Any, target: Any):
     """The part that a head learns, of one target or a structure of them."""
     if target is None or not isinstance(structure, dict | list | tuple):
         return structure
@@ -85,9 +88,9 @@ def companions(interior: Interior, heads: dict[str, Head]) -> list[Companion]:
                 "expected. Name each layer once."
             )
         _check_not_the_output(interior, call)
-        shape = _output_shape(interior, head)
-        layer = head.make(call.path, tuple(call.outputs[0].shape), shape)
-        found[call.path] = Companion(call.path, head, layer)
+        shape = tuple(call.outputs[0].shape)
+        layer = head.make(call.path, shape, _output_shape(interior, head))
+        found[call.path] = Companion(call.path, head, layer, shape)
     return [found[call.path] for call in interior.at(set(found))]
 
 
@@ -112,14 +115,15 @@ def _making(calls: list[Call], last: set[int]) -> list[Call]:
 
 def _output_shape(interior: Interior, head: Head) -> tuple:
     """The shape of the output whose targets a head learns."""
-    outputs = interior.outputs
+    outputs: Any = interior.outputs
+    target: Any = head.target
     if not isinstance(outputs, dict | list | tuple):
         return tuple(outputs.shape)
     known = list(outputs if isinstance(outputs, dict) else range(len(outputs)))
-    if head.target not in known:
+    if target not in known:
         raise ValueError(
-            f"A head's `target` came as {head.target!r} for a model of "
+            f"A head's `target` came as {target!r} for a model of "
             f"several outputs. It must be one of {known}. Say whose targets "
             "the head learns."
         )
-    return tuple(outputs[head.target].shape)
+    return tuple(outputs[target].shape)

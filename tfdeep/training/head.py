@@ -82,7 +82,7 @@ class Head:
         self.loss = L2SVM() if loss is None else keras.losses.get(loss)
         self.alpha = float(alpha)
         self.gamma = None if gamma is None else float(gamma)
-        self.schedule = paper_decay if schedule == "decay" else schedule
+        self.schedule: Any = paper_decay if schedule == "decay" else schedule
         self.target = target
         if layer is None and _wants_probabilities(self.loss):
             raise ValueError(
@@ -119,7 +119,7 @@ class Head:
         """The mean loss over the batch, in float32."""
         loss = self.loss
         if not isinstance(loss, keras.losses.Loss):
-            loss = _Averaged(loss)
+            loss = Averaged(loss)
         return loss(y, ops.cast(scores, "float32"), sample_weight)
 
     def get_config(self):
@@ -141,7 +141,7 @@ class Head:
         return cls(**{**config, **read, "loss": loss})
 
 
-class _Averaged(keras.losses.Loss):
+class Averaged(keras.losses.Loss):
     """The mean of a loss that is a function."""
 
     def __init__(self, function: Callable):
