@@ -26,6 +26,16 @@ def check_number(name: str, value: Any, least: float | None = None) -> None:
         )
 
 
+def check_labels(labels: Any, classes: int) -> None:
+    """Raise `ValueError` unless an array numbers so many classes from 0."""
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"The labels came from {labels.min()} to {labels.max()}. A "
+            f"loss of {classes} classes takes numbers from 0 to {classes - 1}. "
+            "Number the classes so, or tell more of them apart."
+        )
+
+
 def check_positive(name: str, value: int) -> None:
     """Raise `ValueError` unless `value` is a positive integer."""
     integer = isinstance(value, Integral) and not isinstance(value, bool)

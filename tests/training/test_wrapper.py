@@ -10,8 +10,8 @@ from keras import layers
 
 import tfdeep
 from tests.helpers import BACKEND, arrays
+from tfdeep.inside import layers_of
 from tfdeep.training import BatchEntropyRegularizer, DeepSupervision, Head
-from tfdeep.training.graph import layers_within
 
 
 def supervised(model, heads):
@@ -47,7 +47,7 @@ def test_the_model_inside_stays_as_it_is(wrap, net, data, crossentropy):
     fit(wrapper, data)
     assert wrapper.plain() is model and model.get_config() == config
     assert [id(w) for w in model.weights] == weights
-    names = {layer.name for layer in layers_within(wrapper)}
+    names = {layer.name for layer in layers_of(wrapper)}
     assert "functional" not in names  # The view is no part of it.
 
 

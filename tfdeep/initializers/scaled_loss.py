@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfdeep.checks import check_labels
 from tfdeep.initializers.without_noise import every_layer
 
 
@@ -85,10 +86,10 @@ class ScaledLoss:
         What labels do not fit is said here, rather than within a program.
         """
         x, y, sample_weight = tree.map_structure(_tensor, batch)
-        _check_classes(self.kind, y, self.model)
         predicted = self.model.compute_output_spec(
             tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype), x)
         )
+        _check_classes(self.kind, y, predicted)
         zeros = tree.map_structure(
             lambda spec: ops.zeros(spec.shape, spec.dtype), predicted
         )
@@ -117,25 +118,16 @@ class ScaledLoss:
             raise
 
 
-def _check_classes(loss, labels, model):
+def _check_classes(loss, labels, predicted):
     """Raise for a class that is not there: JAX would go on without a word."""
-    if isinstance(loss, str) and loss == "sparse_categorical_crossentropy":
+    if loss == "sparse_categorical_crossentropy":
         loss = keras.losses.SparseCategoricalCrossentropy()
-    if not isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
-        return
-    if getattr(loss, "ignore_class", None) is not None:
-        return
-    classes = model.output_shape[-1]
-    values = ops.convert_to_numpy(labels)
-    whole = tuple(d for d in values.shape[1:] if d != 1)
-    if len(whole) > len(model.output_shape[1:-1]):
-        return  # Another shape than the loss takes: it will say so.
-    if values.size and not 0 <= values.min() <= values.max() < classes:
-        raise ValueError(
-            f"Labels came from {values.min()} to {values.max()}. The model "
-            f"tells {classes} classes apart, 0 to {classes - 1}. Count the "
-            "classes from 0, or give the model as many outputs."
-        )
+    sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+    # Labels of another shape than the loss takes: it says so itself.
+    if sparse and loss.ignore_class is None:
+        *sizes, classes = predicted.shape
+        if tuple(labels.shape) in (tuple(sizes), (*sizes, 1)):
+            check_labels(ops.convert_to_numpy(labels), classes)
 
 
 def _tensor(value):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import keras
 
+from tfdeep.inside import layers_of
 from tfdeep.layers import Repeat, StochasticDepth
 
 # What to set, to what, on which layers: subclasses, such as DropPath and
@@ -35,10 +36,10 @@ def every_layer(model: keras.Layer) -> list:
 
     The layer that stands for the copies of a `Repeat` is one of them.
     """
-    found = list(model._flatten_layers())
+    found = layers_of(model)
     for layer in found:  # It grows.
         if isinstance(layer, Repeat) and layer.template.built:
-            found += layer.template.layer._flatten_layers()
+            found += layers_of(layer.template.layer)
     return found
 
 

@@ -53,7 +53,7 @@ class Repeat(keras.layers.Layer):
     `num_repeats=1` is the plain layer.
 
     XLA on a CPU runs the gradients of convolutions inside loops by a slow
-    path; TensorFlow without `jit_compile` does not, nor does a GPU.
+    path; TensorFlow without `jit_compile` does not. It was not run on a GPU.
 
     Args:
         layer: a Keras layer or model with one input and one output tensor of

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from tfdeep import backend
 from tfdeep.layers.stochastic_depth import StochasticDepth
 
 
@@ -75,17 +74,12 @@ class StochasticBlock(StochasticDepth):
         arguments = self._arguments(mask, training)
         inputs = ops.cast(inputs, self.compute_dtype)
         if training and not self._is_certain():
-            outputs, loss = backend.conditional_call(
-                self._draw(),
-                self.layer,
+            return self._sometimes(
                 inputs,
                 lambda outputs: ops.cast(outputs, self.compute_dtype),
                 lambda: inputs,
-                **arguments,
+                arguments,
             )
-            if loss is not None:
-                self.add_loss(loss)
-            return outputs
         outputs = self.layer(inputs, **arguments)
         if self._is_certain():
             return outputs

@@ -188,6 +188,10 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
 
         if shortcut is not None:
             shortcut = ops.cast(shortcut, self.compute_dtype)
+        return self._sometimes(inputs, then, otherwise, arguments)
+
+    def _sometimes(self, inputs, then, otherwise, arguments):
+        """then(layer(inputs)) if the draw keeps it, otherwise()."""
         outputs, loss = backend.conditional_call(
             self._draw(), self.layer, inputs, then, otherwise, **arguments
         )

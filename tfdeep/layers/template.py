@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from tfdeep.inside import layers_of
 from tfdeep.layers.repeatable import check_kept
 from tfdeep.layers.stacked import fold_seed, fold_seeds
 from tfdeep.layers.stochastic_block import StochasticBlock
@@ -118,7 +119,7 @@ class Template:
     def python_state(self) -> dict:
         """The plain values that the layer's parts keep in attributes."""
         found = {}
-        for index, part in enumerate(self.layer._flatten_layers()):
+        for index, part in enumerate(layers_of(self.layer)):
             for name, value in vars(part).items():
                 if isinstance(value, (list, dict, set)):
                     value = len(value)
@@ -151,9 +152,7 @@ def copy_of(
     if decides:
         config["survival_probability"] = survival
     # A user's own classes inside need not be registered.
-    parts = {
-        type(part).__name__: type(part) for part in layer._flatten_layers()
-    }
+    parts = {type(part).__name__: type(part) for part in layers_of(layer)}
     with keras.saving.custom_object_scope(parts):
         result = type(layer).from_config(config)
     if survival is None or decides:

@@ -8,13 +8,6 @@ import keras
 from tfdeep.layers.repeat import Repeat
 
 
-def is_graph(model) -> bool:
-    """Whether it is a Functional or Sequential model with known inputs."""
-    return isinstance(model, keras.Model) and bool(
-        getattr(model, "inputs", None)
-    )
-
-
 def runs_of_equal_layers(model: keras.Model) -> list[list]:
     """Layers that follow one another and differ in their weights alone.
 

@@ -2,9 +2,10 @@
 
 import keras
 
+from tfdeep.inside import is_graph, layers_of
 from tfdeep.layers.copies import copies, load_copies
 from tfdeep.layers.repeat import Repeat
-from tfdeep.models.equal_layers import is_graph, runs_of_equal_layers
+from tfdeep.models.equal_layers import runs_of_equal_layers
 
 
 def unstack(model: keras.Model) -> keras.Model:
@@ -77,7 +78,7 @@ def _unstacking(model) -> dict:
     for layer in model.layers:
         if isinstance(layer, (Repeat, keras.Model)):
             continue
-        if any(isinstance(part, Repeat) for part in layer._flatten_layers()):
+        if any(isinstance(part, Repeat) for part in layers_of(layer)):
             raise ValueError(
                 f"The layer '{layer.name}' came with a Repeat inside. Only "
                 "those that the model calls itself can be converted. Take it "

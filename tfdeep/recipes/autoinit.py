@@ -128,7 +128,7 @@ def words(summary):
     return ", ".join(f"{s} {summary.spread(s, 'value')}" for s in STARTS)
 
 
-def scale(about, data=None, seeds=3, **settings):
+def scale(about, data=None, **settings):
     defaults = {
         "nets": ("plain", "residual", "transformer"),
         "activations": ("relu", "tanh", "selu", "gelu", "swish"),
@@ -137,7 +137,7 @@ def scale(about, data=None, seeds=3, **settings):
         "learning_rate": 0.03,
         "steps_per_execution": 8,
     }
-    return Scale(about, {**defaults, **settings}, data=data, seeds=seeds)
+    return Scale(about, {**defaults, **settings}, data=data)
 
 
 RECIPE = Recipe(

@@ -61,6 +61,7 @@ def arms(context):
     import keras
 
     from tfdeep import BatchEntropyRegularizer
+    from tfdeep.recipes.training import compiled
 
     settings = context.settings
 
@@ -77,12 +78,8 @@ def arms(context):
             # The authors' settings of either net.
             least = 0.2 if kind == DENSE else 2.0
             net = BatchEntropyRegularizer(net, alpha_min=least)
-        net.compile(
-            keras.optimizers.Adam(settings.learning_rate),
-            "sparse_categorical_crossentropy",
-            metrics=["accuracy"],
-        )
-        return net
+        adam = keras.optimizers.Adam(settings.learning_rate)
+        return compiled(context, net, adam)
 
     return {
         title(kind, depth, arm): partial(build, kind, depth, arm)

@@ -1,5 +1,7 @@
 """GradInit makes a post-norm transformer train without a warm-up."""
 
+from functools import partial
+
 from tfdeep.recipes.recipe import Claim, Recipe, Scale, Verdict
 
 DEFAULT, WARM, LEARNED = "default", "default + warm-up", "GradInit"
@@ -14,6 +16,7 @@ def build(context):
     import keras
 
     from tfdeep.recipes.nets import encoder
+    from tfdeep.recipes.training import compiled
 
     settings = context.settings
     model = encoder(
@@ -23,12 +26,8 @@ def build(context):
         settings.width,
         normalize="after",
     )
-    model.compile(
-        keras.optimizers.Adam(settings.learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    return model
+    adam = keras.optimizers.Adam(settings.learning_rate)
+    return compiled(context, model, adam)
 
 
 def run(context):
@@ -81,19 +80,11 @@ def warm_up(context):
     )
 
 
-def fails(results):
-    gap = results.difference(DEFAULT, WARM, "test_error")
-    default, warm = (results.spread(a, "test_error") for a in (DEFAULT, WARM))
-    return Verdict(gap.clear, f"test error: without {default}, with {warm}")
-
-
-def trains(results):
-    gap = results.difference(DEFAULT, LEARNED, "test_error")
-    arms = (DEFAULT, LEARNED)
-    default, learned = (results.spread(a, "test_error") for a in arms)
-    return Verdict(
-        gap.clear, f"test error: default {default}, GradInit {learned}"
-    )
+def better(results, arm):
+    """Whether an arm has a lower test error than the default."""
+    gap = results.difference(DEFAULT, arm, "test_error")
+    default, other = (results.spread(a, "test_error") for a in (DEFAULT, arm))
+    return Verdict(gap.clear, f"test error: default {default}, {arm} {other}")
 
 
 def scale(about, data=None, **settings):
@@ -111,14 +102,14 @@ RECIPE = Recipe(
             "From the default start Adam reaches a lower test error with a "
             "warm-up than without.",
             "Post-LN on IWSLT-14 fails without one",
-            fails,
+            partial(better, arm=WARM),
         ),
         Claim(
             "GradInit trains",
             "From GradInit's start Adam reaches a lower test error than from "
             "the default, both without a warm-up.",
             "Post-LN on IWSLT-14 trains with one step of warm-up",
-            trains,
+            partial(better, arm=LEARNED),
         ),
     ),
     data="digits",

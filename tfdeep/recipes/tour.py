@@ -34,12 +34,7 @@ def arms(context):
         net = plain_net(
             context.shape, context.classes, context.settings.depth - 1, 16
         )
-        net.compile(
-            keras.optimizers.Adam(1e-3),
-            loss="sparse_categorical_crossentropy",
-            metrics=["accuracy"],
-        )
-        return net
+        return compiled(context, net, keras.optimizers.Adam(1e-3))
 
     return {
         PLAIN: partial(build, "none", 1.0),

@@ -51,12 +51,15 @@ def steps_per_epoch(context: Context) -> int:
     return max(1, -(-examples // context.settings.batch_size))
 
 
-def compiled(context: Context, model: Any, **changes: Any) -> Any:
-    """Compile a model with the papers' SGD and return it.
+def compiled(
+    context: Context, model: Any, optimizer: Any = None, **changes: Any
+) -> Any:
+    """Compile a model with the papers' SGD, or another optimizer; return it.
 
     Args:
         context: the recipe's context.
         model: a model that ends in class probabilities.
+        optimizer: a Keras optimizer in place of the papers' SGD.
         **changes: settings to use in place of the scale's.
     """
     import keras
@@ -64,17 +67,19 @@ def compiled(context: Context, model: Any, **changes: Any) -> Any:
     def value(name):
         return changes.get(name, setting(context, name))
 
-    total = value("epochs") * steps_per_epoch(context)
-    rate = value("learning_rate")
-    boundaries = [max(1, int(total * part)) for part in value("drops")]
-    values = [rate / 10**index for index in range(len(boundaries) + 1)]
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay
-    model.compile(
-        keras.optimizers.SGD(
+    if optimizer is None:
+        total = value("epochs") * steps_per_epoch(context)
+        rate = value("learning_rate")
+        boundaries = [max(1, int(total * part)) for part in value("drops")]
+        values = [rate / 10**index for index in range(len(boundaries) + 1)]
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay
+        optimizer = keras.optimizers.SGD(
             schedule(boundaries, values) if boundaries else rate,
             momentum=0.9,
             nesterov=value("nesterov"),
-        ),
+        )
+    model.compile(
+        optimizer,
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         steps_per_execution=value("steps_per_execution"),

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfdeep.inside import is_graph
+
 
 @dataclass(eq=False)
 class Call:
@@ -39,18 +41,6 @@ class Call:
         """The symbolic tensors among the arguments."""
         found = tree.flatten((self.args, self.kwargs))
         return [each for each in found if isinstance(each, keras.KerasTensor)]
-
-
-def is_graph(model: Any) -> bool:
-    """Whether the model is a built Functional or Sequential one."""
-    return isinstance(model, keras.Model) and bool(
-        getattr(model, "inputs", None)
-    )
-
-
-def layers_within(layer: keras.layers.Layer) -> list:
-    """The layers inside a layer, at any depth, each once."""
-    return list(layer._flatten_layers(include_self=False))
 
 
 def ends(model: keras.Model) -> tuple[Any, Any]:

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from tfdeep.checks import check_labels
+
 
 def l2_svm(labels, scores):
     """sum_c max(0, 1 - t_c s_c)^2 of each sample, t_c = 1 or -1."""
@@ -90,12 +92,6 @@ def check_classes(labels, classes: int) -> None:
             "the head to the labels, or give its loss."
         )
     one_hot = labels.ndim > 1 and labels.shape[-1] == classes
-    if classes == 1 or one_hot or not labels.size:
+    if classes == 1 or one_hot:
         return
-    least, most = labels.min(), labels.max()
-    if least < 0 or most >= classes:
-        raise ValueError(
-            f"The labels came from {least} to {most}. A hinge of {classes} "
-            f"classes takes numbers from 0 to {classes - 1}. Number the "
-            "classes so, or give the head more units."
-        )
+    check_labels(labels, classes)

@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from tfdeep.training.graph import Call, layers_within, within
+from tfdeep.inside import layers_of
+from tfdeep.training.graph import Call, within
 
 ACTIVATIONS = (
     keras.layers.Activation,
@@ -53,7 +54,7 @@ def _is_hidden(operation: Any) -> bool:
 
 def _is_block(layer: keras.layers.Layer) -> bool:
     """Whether a layer is made of further layers with weights."""
-    parts = {id(v) for part in layers_within(layer) for v in part.variables}
+    parts = {id(v) for part in layers_of(layer)[1:] for v in part.variables}
     return any(id(v) in parts for v in layer.trainable_variables)
 
 

@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops, tree
 
+from tfdeep.inside import is_graph, layers_of
 from tfdeep.layers.entropy import BatchEntropy, collected_entropies
 from tfdeep.layers.stochastic_depth import StochasticDepth
 from tfdeep.training.graph import (
     Call,
     calls_between,
     ends,
-    is_graph,
-    layers_within,
     tapped_view,
     within,
 )
@@ -114,7 +113,7 @@ class Interior:
 def _reporters(model: keras.Model) -> dict[str, BatchEntropy]:
     """The `BatchEntropy` layers of a model by name, told apart by numbers."""
     found: dict[str, BatchEntropy] = {}
-    for layer in layers_within(model):
+    for layer in layers_of(model):
         if isinstance(layer, StochasticDepth):
             _check_not_skipped(layer)
         if isinstance(layer, BatchEntropy):
@@ -125,7 +124,7 @@ def _reporters(model: keras.Model) -> dict[str, BatchEntropy]:
 
 
 def _check_not_skipped(branch: StochasticDepth) -> None:
-    for layer in layers_within(branch):
+    for layer in layers_of(branch):
         if isinstance(layer, BatchEntropy):
             raise ValueError(
                 f"The BatchEntropy layer {layer.name!r} came within "

@@ -6,6 +6,7 @@ from keras import ops
 
 from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.signal import Signal, measure
+from tfdeep.inside import layers_of
 
 VALUES = 2**19  # How many numbers of an input are sampled.
 UNKNOWN_SIZE = 32
@@ -161,7 +162,7 @@ def _vocabulary(model) -> int:
     """The smallest table that integers look up."""
     sizes = [
         layer.input_dim
-        for layer in model._flatten_layers()
+        for layer in layers_of(model)
         if isinstance(layer, keras.layers.Embedding)
     ]
     return min(sizes, default=2)

@@ -1,0 +1,17 @@
+"""What is inside a model: where Keras has no public word, it is said here."""
+
+from typing import Any
+
+import keras
+
+
+def layers_of(layer: keras.Layer) -> list:
+    """The layer itself and all layers in it, at any depth, each once."""
+    return list(layer._flatten_layers())
+
+
+def is_graph(model: Any) -> bool:
+    """Whether it is a Functional or Sequential model with known inputs."""
+    return isinstance(model, keras.Model) and bool(
+        getattr(model, "inputs", None)
+    )
