@@ -6,6 +6,8 @@ import pytest
 from tfdeep.checks import (
     check_choice,
     check_images,
+    check_labels,
+    check_number,
     check_positive,
     check_probability,
     check_seed,
@@ -103,3 +105,25 @@ def test_no_images(shape, message):
     with pytest.raises(ValueError, match=message):
         check_images(layer, shape)
     assert check_images(layer, (None, None, None, 3)) is None
+
+
+@pytest.mark.parametrize("value", [0, 0.5, np.float32(2)])
+def test_a_number_passes(value):
+    assert check_number("x", value, least=0) is None
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1", True])
+def test_no_number(value):
+    with pytest.raises(ValueError, match="must be a finite number from 0"):
+        check_number("x", value, least=0)
+
+
+def test_labels_of_known_classes_pass():
+    assert check_labels(np.array([0, 2]), 3) is None
+    assert check_labels(np.array([]), 3) is None
+
+
+@pytest.mark.parametrize("labels", [[-1, 0], [0, 3]])
+def test_labels_of_unknown_classes(labels):
+    with pytest.raises(ValueError, match="numbers from 0 to 2"):
+        check_labels(np.array(labels), 3)

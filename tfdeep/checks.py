@@ -1,5 +1,6 @@
 """Checks of arguments that would otherwise fail silently or far away."""
 
+import math
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -16,10 +17,12 @@ def check_probability(name: str, value: float) -> None:
 
 
 def check_number(name: str, value: Any, least: float | None = None) -> None:
-    """Raise `ValueError` unless `value` is a number of at least `least`."""
+    """Raise `ValueError` unless `value` is finite and at least `least`."""
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or (least is not None and value < least):
-        wanted = "a number" if least is None else f"a number from {least}"
+    finite = number and math.isfinite(value)
+    if not finite or (least is not None and value < least):
+        wanted = "a finite number"
+        wanted += "" if least is None else f" from {least}"
         raise ValueError(
             f"`{name}` came as {value!r}. It must be {wanted}. Pass for "
             "example 0.1."

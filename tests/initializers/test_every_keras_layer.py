@@ -273,6 +273,19 @@ def test_lookups(name):
 
 
 @pytest.mark.tensorflow
+def test_text_for_numbers_and_numbers_for_text():
+    text, numbers = keras.Input((5,), dtype="string"), keras.Input((5,))
+    lookup = L.StringLookup(vocabulary=["a", "b"])
+    of_text = embedded(text, lookup(text))
+    of_numbers = keras.Model(numbers, L.Dense(2)(numbers))
+    words = np.array([["a"] * 5] * 8)
+    with pytest.raises(ValueError, match="came as numbers"):
+        AutoInit.from_data(np.ones((8, 5))).initialize_model(of_text)
+    with pytest.raises(ValueError, match="came as text"):
+        AutoInit.from_data(words).initialize_model(of_numbers)
+
+
+@pytest.mark.tensorflow
 def test_hashed_crossing():
     inputs = [keras.Input((1,), dtype="int32") for _ in range(2)]
     check(embedded(inputs, L.HashedCrossing(20)(tuple(inputs))))

@@ -2,12 +2,15 @@
 
 import functools
 import warnings
-from numbers import Real
 
 import keras
-import numpy as np
 
-from tfdeep.checks import check_choice, check_positive, check_seed
+from tfdeep.checks import (
+    check_choice,
+    check_number,
+    check_positive,
+    check_seed,
+)
 from tfdeep.initializers.auto_init.inputs import Backup, arrays, moments, sample
 from tfdeep.initializers.auto_init.propagation import Propagation
 from tfdeep.initializers.auto_init.report import SignalReport, average
@@ -78,7 +81,7 @@ class AutoInit:
     ):
         check_choice("distribution", distribution, DISTRIBUTIONS)
         for value in keras.tree.flatten(input_mean):
-            _check_number("input_mean", value)
+            check_number("input_mean", value)
         for value in keras.tree.flatten(input_variance):
             _check_variance("input_variance", value)
         _check_variance("signal_variance", signal_variance)
@@ -220,7 +223,8 @@ def _run(init, model, choose, data=None, **options):
         raise ValueError(
             f"Model '{model.name}' came without known inputs. Its weights "
             "and inputs must exist. Give it an Input, or wrap it: "
-            "keras.Model(x, model(x)) with x = keras.Input(...)."
+            "keras.Model(x, model(x)) with x = keras.Input(...). Of a wrapper "
+            "of this package pass the model inside, its `base`."
         )
     data = init.data if data is None else data
     inputs, signals = sample(
@@ -257,17 +261,8 @@ def _remeasure(init, model, scaler, x, draws):
     ]
 
 
-def _check_number(name, value):
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not np.isfinite(value):
-        raise ValueError(
-            f"`{name}` came as {value!r}. It must be a finite number. Pass "
-            "one, or one for each input."
-        )
-
-
 def _check_variance(name, value):
-    _check_number(name, value)
+    check_number(name, value)
     if value <= 0:
         raise ValueError(
             f"`{name}` came as {value}. It must be a positive number. "

@@ -135,7 +135,14 @@ def _check_array(array, spec):
             f"`data` came with an array of shape {shape}. The model takes "
             f"{wanted}. Pass inputs as you pass them to fit."
         )
-    if not is_text(np.asarray(array)) and not np.all(np.isfinite(array)):
+    text = is_text(np.asarray(array))
+    if text != (keras.backend.standardize_dtype(spec.dtype) == "string"):
+        raise ValueError(
+            f"`data` came as {'text' if text else 'numbers'} for the input "
+            f"'{spec.name}' of dtype {spec.dtype}. Pass inputs as you pass "
+            "them to fit."
+        )
+    if not text and not np.all(np.isfinite(array)):
         raise ValueError(
             "`data` came with values that are infinite or not a number. "
             "Their moments do not exist. Remove them."
