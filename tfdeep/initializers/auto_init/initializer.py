@@ -24,7 +24,7 @@ from tfdeep.initializers.auto_init.weights import (
 
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
 # of magnitude, and their mean over few would not be that of others.
-SAMPLE, POLISH_SAMPLE = 256, 4096
+SAMPLE, POLISH_SAMPLE = 256, 32768
 UNSTABLE = 1.5  # Growth of a small change that is warned about.
 
 
