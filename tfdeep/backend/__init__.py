@@ -15,6 +15,7 @@ from tfdeep.backend.dispatch import (
     replica_count,
     value_and_gradients,
     vjp,
+    within_strategy,
 )
 from tfdeep.backend.scan import scan
 from tfdeep.backend.stateless import (
@@ -36,5 +37,6 @@ __all__ = [
     "stateless_call",
     "value_and_gradients",
     "vjp",
+    "within_strategy",
     "write_variables",
 ]

@@ -90,6 +90,13 @@ def replica_count() -> int:
     return _module("replica_count").replica_count()
 
 
+def within_strategy() -> bool:
+    """Whether this runs in the scope of a `tf.distribute` strategy."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    return _module("within_strategy").within_strategy()
+
+
 def is_concrete(tensor) -> bool:
     """Whether a tensor has values now: not symbolic, nor being traced."""
     if isinstance(tensor, keras.KerasTensor):

@@ -14,6 +14,7 @@ __all__ = [
     "scan",
     "value_and_gradients",
     "vjp",
+    "within_strategy",
 ]
 
 
@@ -69,6 +70,10 @@ def runs_eagerly() -> bool:
 
 def replica_count() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def within_strategy() -> bool:
+    return tf.distribute.has_strategy()
 
 
 def is_concrete(tensor) -> bool:

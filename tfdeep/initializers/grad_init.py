@@ -178,6 +178,8 @@ class GradInit:
                 or has no trainable weight but zeros; if there is no loss, or
                 labels do not fit it; if the data ends too early; if a
                 gradient is not finite.
+            RuntimeError: in the scope of a `tf.distribute` strategy. Build
+                the model there and call this after the scope.
         """
         check_positive("batch_size", batch_size)
         scaled = ScaledLoss(model, loss)

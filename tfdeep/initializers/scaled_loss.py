@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfdeep import backend
 from tfdeep.checks import check_labels
 from tfdeep.initializers.without_noise import every_layer
 
@@ -186,6 +187,12 @@ def check_model(model: Any) -> None:
         raise TypeError(
             f"`model` came as {type(model).__name__}. GradInit scales the "
             "weights of a keras.Model. Pass one."
+        )
+    if backend.within_strategy():
+        raise RuntimeError(
+            "GradInit came in the scope of a tf.distribute strategy. It "
+            "runs on one device and scales the weights of all replicas. Build "
+            "the model in the scope and call this after it."
         )
     if not model.built:
         raise ValueError(

@@ -172,7 +172,8 @@ RECIPE = Recipe(
             depth=10,
             encoder_blocks=2,
             width=32,
-            epochs=8,
+            epochs=4,
+            batch_size=32,
             limit=512,
         ),
         "full": scale(
