@@ -121,6 +121,20 @@ class TestScales:
         expected = [1 / 8, *[(2 / 128) ** 0.5] * 4]
         np.testing.assert_allclose(scales, expected, rtol=1e-6)
 
+    def test_a_chain_with_batch_normalization(self):
+        """Keras' epsilon of 1e-3 counts: a signal of variance v leaves with
+        v / (v + epsilon). Here it is left out, as if v were large."""
+        x = inputs = keras.Input((64,))
+        for _ in range(3):
+            x = layers.BatchNormalization(epsilon=1e-8)(layers.Dense(128)(x))
+            x = layers.ReLU()(x)
+        init = AutoInit(seed=0)
+        init.initialize_model(keras.Model(inputs, layers.Dense(10)(x)))
+        scales = [record.scale for record in init.report.records]
+        found = [scale for scale in scales if scale]
+        expected = [1 / 8, *[(2 / 128) ** 0.5] * 3]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
     def test_inputs_with_a_mean(self):
         init = AutoInit(5.0, 0.01, 4.0, seed=0)
         init.initialize_model(mlp(1, 16, inputs=64))
