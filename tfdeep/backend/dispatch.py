@@ -73,6 +73,16 @@ def has_accelerator() -> bool:
     return _module("has_accelerator").has_accelerator()
 
 
+def as_body(function):
+    """The function as it is best inside a loop or a branch of a condition.
+
+    On JAX on a CPU its convolutions are laid out for the fast routine.
+    """
+    if keras.backend.backend() not in _MODULES:
+        return function
+    return _module("as_body").as_body(function)
+
+
 def runs_eagerly() -> bool:
     """Whether operations run one by one now, without a traced program."""
     if keras.backend.backend() not in _MODULES:

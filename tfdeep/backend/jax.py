@@ -2,6 +2,8 @@
 
 import jax
 
+from tfdeep.backend.jax_convolution import in_plain_layout
+
 
 def custom_vjp(forward, backward, primals, constants):
     @jax.custom_vjp
@@ -33,6 +35,10 @@ def after(tensors, event):
 
 def has_accelerator() -> bool:
     return jax.default_backend() != "cpu"
+
+
+def as_body(function):
+    return function if has_accelerator() else in_plain_layout(function)
 
 
 def runs_eagerly() -> bool:
@@ -72,6 +78,7 @@ def compiled_pullback(function):
 
 
 def scan(function, carry, inputs, reverse, recompute):
+    @as_body
     def step(carry, inputs):
         return function(list(carry), list(inputs))
 

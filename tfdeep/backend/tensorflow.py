@@ -6,6 +6,7 @@ from tfdeep.backend.tensorflow_scan import scan
 
 __all__ = [
     "after",
+    "as_body",
     "compiled_pullback",
     "custom_vjp",
     "has_accelerator",
@@ -62,6 +63,10 @@ def after(tensors, event):
 def has_accelerator() -> bool:
     devices = tf.config.list_logical_devices()
     return any(device.device_type in ("GPU", "TPU") for device in devices)
+
+
+def as_body(function):
+    return function
 
 
 def runs_eagerly() -> bool:
