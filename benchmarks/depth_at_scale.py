@@ -175,13 +175,8 @@ def points(table, backend, options) -> list[dict]:
         ]
     base = {"kind": "conv", "blocks": 200, **shared}
     if table == "survival":
-        # XLA on a CPU is measured with dense blocks: see the documentation.
-        base["kind"] = "conv" if backend == "tensorflow" else "dense"
         base.update(steps=3 * options.steps, size=16, stacked=True)
         return [base, {**base, "survival": True}]
-    if backend == "jax":
-        base["kind"] = "dense"
-        base.update(batch=4096)
     base.update(size=32, steps=2)
     return [
         {**base, "stacked": False},

@@ -64,7 +64,9 @@ def _evaluate(equation, *inputs) -> list:
             for branch in parameters["branches"]
         ]
         return lax.switch(inputs[0], branches, *inputs[1:])
-    functions, parameters = equation.primitive.get_bind_params(parameters)
+    found = equation.primitive.get_bind_params(parameters)
+    # JAX 0.7 returns the functions within apart, 0.10 among the parameters.
+    functions, parameters = found if isinstance(found, tuple) else ([], found)
     results = equation.primitive.bind(*functions, *inputs, **parameters)
     return results if equation.primitive.multiple_results else [results]
 
