@@ -148,3 +148,27 @@ def compiled_pullback(function):
         `pullback()` is the gradient of the value by the primals.
     """
     return _module("compiled_pullback").compiled_pullback(function)
+
+
+def pullbacks(layer, function, primals, selections):
+    """Call a function, and get gradients of its outputs ahead of time.
+
+    The outputs take part in the gradient that is taken around this, as if
+    `function` had been called alone. Each pullback gives a further gradient
+    as a constant, to be used in what is differentiated: a gradient that one
+    part of a loss gets, and another does not.
+
+    Args:
+        layer: a built layer, whose variables are all that `function` reads
+            or changes.
+        function: function from a list of tensors to a list of tensors.
+        primals: list of floating-point tensors to differentiate by.
+        selections: for each pullback the list of the outputs' indices that
+            it starts from.
+
+    Returns:
+        `(outputs, pulls)`: `pulls[i](cotangents)` takes one cotangent per
+        output selected and returns the gradient by each of the primals.
+    """
+    module = _module("pullbacks")
+    return module.pullbacks(layer, function, list(primals), selections)

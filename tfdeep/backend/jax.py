@@ -1,6 +1,9 @@
 """The primitives of `tfdeep.backend` on JAX."""
 
 import jax
+import keras
+
+from tfdeep.backend.stateless import read_variables
 
 from tfdeep.backend.jax_convolution import in_plain_layout
 
@@ -86,3 +89,28 @@ def scan(function, carry, inputs, reverse, recompute):
         # Forward and backward are two loops: nothing can be merged.
         step = jax.checkpoint(step, prevent_cse=False)
     return jax.lax.scan(step, carry, inputs, reverse=reverse)
+
+
+def pullbacks(layer, function, primals, selections):
+    # Differentiated a second time on its own: an outer gradient through
+    # `jax.vjp` would not see the backward pass of a `custom_vjp`. XLA merges
+    # the two forward passes, which are equal operation by operation.
+    trainable, state = jax.lax.stop_gradient(read_variables(layer))
+    mapping = [
+        *zip(layer.trainable_variables, trainable, strict=True),
+        *zip(layer.non_trainable_variables, state, strict=True),
+    ]
+    outputs = function(primals)
+
+    def prepared(selection):
+        def again(primals):
+            with keras.StatelessScope(mapping, collect_losses=True):
+                found = function(primals)
+            return [found[index] for index in selection]
+
+        _, pull = jax.vjp(again, jax.lax.stop_gradient(primals))
+        return lambda cotangents: jax.lax.stop_gradient(
+            pull(list(cotangents))[0]
+        )
+
+    return outputs, [prepared(selection) for selection in selections]

@@ -1,5 +1,7 @@
 """The primitives of `tfdeep.backend` on TensorFlow."""
 
+from functools import partial
+
 import tensorflow as tf
 
 from tfdeep.backend.tensorflow_scan import scan
@@ -11,6 +13,7 @@ __all__ = [
     "custom_vjp",
     "has_accelerator",
     "is_concrete",
+    "pullbacks",
     "runs_eagerly",
     "scan",
     "value_and_gradients",
@@ -114,3 +117,22 @@ def compiled_pullback(function):
         return value, extras, pullback
 
     return run
+
+
+def pullbacks(layer, function, primals, selections):
+    with tf.GradientTape(
+        persistent=True, watch_accessed_variables=False
+    ) as tape:
+        tape.watch(primals)
+        outputs = function(primals)
+
+    def pull(selection, cotangents):
+        gradients = tape.gradient(
+            [outputs[index] for index in selection],
+            primals,
+            output_gradients=list(cotangents),
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        return [tf.stop_gradient(tf.convert_to_tensor(g)) for g in gradients]
+
+    return outputs, [partial(pull, selection) for selection in selections]

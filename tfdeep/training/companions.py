@@ -7,11 +7,15 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfdeep import backend
 from tfdeep.training.graph import Call
-from tfdeep.training.head import Head
+from tfdeep.training.head import Head, companion_objective
 from tfdeep.training.hinge import L2SVM, check_classes
 from tfdeep.training.selection import named
 from tfdeep.training.taps import Interior
+
+# What a mean loss is multiplied by, lest its gradient vanish in float16.
+HALF_SCALE = 1024.0
 
 
 @dataclass(eq=False)
@@ -55,6 +59,26 @@ class Companion:
         return self.head.mean_loss(
             target_of(y, target), scores, target_of(sample_weight, target)
         )
+
+    def objective(self, x, y, sample_weight) -> tuple:
+        """The head's loss, and what alpha multiplies, a share per replica."""
+        replicas = backend.replica_count()
+        value = self.loss(x, y, sample_weight) * replicas
+        term = companion_objective(value, self.penalty(), 1, self.head.gamma)
+        return value, term / replicas
+
+    def objective_and_gradient(self, x, y, sample_weight) -> tuple:
+        """The same, and the objective's gradient by x, constant, float32."""
+        (value, term), (pull,) = backend.pullbacks(
+            self.layer,
+            lambda primals: self.objective(primals[0], y, sample_weight),
+            [x],
+            [[1]],
+        )
+        half = keras.backend.standardize_dtype(x.dtype) == "float16"
+        start = HALF_SCALE if half else 1.0
+        (gradient,) = pull([ops.full_like(term, start)])
+        return value, term, ops.cast(gradient, "float32") / start
 
     def check_targets(self, y) -> None:
         """Raise if arrays hold classes that the hinge does not have."""

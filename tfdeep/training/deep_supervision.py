@@ -3,10 +3,9 @@
 import keras
 from keras import ops, tree
 
-from tfdeep import backend
 from tfdeep.checks import check_number
 from tfdeep.training.companions import Companion, companions
-from tfdeep.training.head import Head, companion_objective
+from tfdeep.training.head import Head
 from tfdeep.training.selection import named
 from tfdeep.training.wrapper import TrainingWrapper
 
@@ -83,6 +82,8 @@ class DeepSupervision(TrainingWrapper):
         True
     """
 
+    stops_gradients = False
+
     def __init__(self, model: keras.Model, heads: dict[str, Head], **kwargs):
         super().__init__(model, **kwargs)
         _check_heads(heads)
@@ -96,6 +97,7 @@ class DeepSupervision(TrainingWrapper):
         return [each.path for each in self._companions()]
 
     def prepare(self, interior):
+        self._check_alone()
         (heads,) = self._heads_wanted
         plan = companions(interior, heads)
         self._plan = (plan,)
@@ -106,6 +108,17 @@ class DeepSupervision(TrainingWrapper):
         self.alphas = self._vector("alphas", [p.head.alpha for p in plan])
         start = [each.head.factor(0, 1) for each in plan]
         self.factors = self._vector("factors", start)
+
+    def _check_alone(self) -> None:
+        """Heads of another wrapper would be cut off without notice."""
+        same = [e for e in self.chain() if isinstance(e, DeepSupervision)]
+        if len(same) > 1 and any(each.stops_gradients for each in same):
+            kinds = " around ".join(type(e).__name__ for e in reversed(same))
+            raise ValueError(
+                f"The wrappers came as {kinds}. Relay backpropagation says "
+                "which layers each loss reaches, and knows its own heads "
+                "alone. Give all heads to one RelayBackpropagation."
+            )
 
     def _vector(self, name: str, values: list[float]):
         """A weight that no optimizer moves; changing it retraces nothing."""
@@ -124,22 +137,29 @@ class DeepSupervision(TrainingWrapper):
         return self._plan[0] if self._plan else []
 
     def training_loss(self, loss, tapped, y, sample_weight):
-        replicas = backend.replica_count()
+        terms = [
+            each.objective(tapped.taps[each.path], y, sample_weight)
+            for each in self._companions()
+        ]
+        return self.with_terms(loss, tapped, terms)
+
+    def with_terms(self, loss, tapped, terms):
+        """Add the heads' losses and objectives; as `training_loss` returns."""
         size = ops.shape(tree.flatten(tapped.outputs)[0])[0]
-        alphas = self.alphas.value * self.factors.value
+        alphas = self.weights_now()
         signals, values = [], []
-        for index, each in enumerate(self._companions()):
-            x = tapped.taps[each.path]
-            value = each.loss(x, y, sample_weight) * replicas
+        for index, (value, term) in enumerate(terms):
             self.head_losses[index].update_state(value, size)
-            term = companion_objective(
-                value, each.penalty(), alphas[index], each.head.gamma
-            )
-            loss = loss + ops.cast(term / replicas, loss.dtype)
+            loss = loss + ops.cast(alphas[index] * term, loss.dtype)
+            x = tapped.taps[self.names[index]]
             signals.append(ops.mean(ops.cast(x, "float32")))
             values.append(value)
         names = [*self.names, *(f"the head of {name}" for name in self.names)]
         return loss, names, ops.stack([*signals, *values])
+
+    def weights_now(self):
+        """alpha_m(t) of all heads, a tensor."""
+        return self.alphas.value * self.factors.value
 
     @property
     def paths(self):

@@ -15,6 +15,8 @@ from tfdeep.training.graph import (
     tapped_view,
     within,
 )
+from tfdeep.training.stages import Division, Handover, Stages
+from tfdeep.training.steps import Program
 
 
 class Tapped(NamedTuple):
@@ -24,11 +26,13 @@ class Tapped(NamedTuple):
         outputs: what the model returns.
         taps: outputs of inner layers, by path.
         reports: entropies that `BatchEntropy` layers reported, by name.
+        handover: what passes the cuts of a divided model, if it is one.
     """
 
     outputs: Any
     taps: dict
     reports: dict
+    handover: Handover | None = None
 
 
 class Interior:
@@ -50,6 +54,7 @@ class Interior:
         if self.inputs is not None:
             self.calls = calls_between(self.inputs, self.outputs)
         self._view: keras.Model | None = None
+        self._stages: Stages | None = None
         self._taps: list[Call] = []
 
     def check_symbolic(self) -> None:
@@ -74,6 +79,14 @@ class Interior:
                 self.inputs, self.outputs, self.calls, taps
             )
 
+    def program(self) -> Program:
+        """The model as the list of its steps."""
+        return Program(self.inputs, self.outputs, self.calls)
+
+    def divide(self, division: Division, paths: set[str]) -> None:
+        """Cut the model, and choose the calls whose output `run` shows."""
+        self._stages = Stages(self.model, self.program(), division, paths)
+
     def run(self, inputs, reports: bool, training: bool = True) -> Tapped:
         """Call the model once.
 
@@ -83,18 +96,20 @@ class Interior:
             training: whether the model is in training mode.
         """
         if not reports:
-            outputs, taps = self._call(inputs, training)
-            return Tapped(outputs, taps, {})
+            return self._call(inputs, training)
         with collected_entropies() as found:
-            outputs, taps = self._call(inputs, training)
-        return Tapped(outputs, taps, self._by_name(found))
+            tapped = self._call(inputs, training)
+        return tapped._replace(reports=self._by_name(found))
 
-    def _call(self, inputs, training):
+    def _call(self, inputs, training: bool) -> Tapped:
+        if self._stages is not None:
+            outputs, taps, handover = self._stages.run(inputs, training)
+            return Tapped(outputs, taps, {}, handover)
         if self._view is None:
-            return self.model(inputs, training=training), {}
+            return Tapped(self.model(inputs, training=training), {}, {})
         outputs, tensors = self._view(inputs, training=training)
         paths = [call.path for call in self._taps]
-        return outputs, dict(zip(paths, tensors, strict=True))
+        return Tapped(outputs, dict(zip(paths, tensors, strict=True)), {})
 
     def _by_name(self, found: dict) -> dict:
         silent = [n for n, each in self.reporters.items() if each not in found]

@@ -12,6 +12,7 @@ import keras
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.training.stages import Division
 from tfdeep.training.taps import Interior, Tapped, input_shape_of, symbols
 from tfdeep.training.watch import check_fit
 from tfdeep.training.weight_decay import exclude_from_weight_decay
@@ -65,6 +66,10 @@ class TrainingWrapper(keras.Model):
     def paths(self) -> list[str]:
         """The paths of the layers whose output is wanted."""
         return []
+
+    def division(self) -> Division | None:
+        """Where gradients stop in the model, if they do."""
+        return None
 
     @property
     def wants_reports(self) -> bool:
@@ -137,7 +142,10 @@ class TrainingWrapper(keras.Model):
         interior = Interior(self.plain(), input_shape)
         self.prepare(interior)
         wanted = {path for each in self.chain() for path in each.paths}
-        if wanted:
+        divisions = [d for each in self.chain() if (d := each.division())]
+        if divisions:
+            interior.divide(divisions[0], wanted)
+        elif wanted:
             interior.open(interior.at(wanted))
         self.interior = interior
 
