@@ -35,6 +35,9 @@ MODULES = [
     "tfdeep.recipes.gradinit_transformer",
     "tfdeep.recipes.dropout",
     "tfdeep.recipes.batch_entropy",
+    "tfdeep.recipes.resnet_batch_entropy",
+    "tfdeep.recipes.deep_supervision",
+    "tfdeep.recipes.relay",
 ]
 
 
