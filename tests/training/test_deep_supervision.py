@@ -7,7 +7,12 @@ from keras import layers, ops
 
 from tests.helpers import BACKEND, arrays
 from tfdeep import backend
-from tfdeep.training import DeepSupervision, Head, paper_decay
+from tfdeep.training import (
+    DeepSupervision,
+    Head,
+    RelayBackpropagation,
+    paper_decay,
+)
 
 MODES = [{"jit_compile": True}]
 if BACKEND == "tensorflow":
@@ -244,6 +249,31 @@ def test_any_layer_is_a_head_and_is_copied(net, data, crossentropy):
         copy.get_weights(), trained.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", [DeepSupervision, RelayBackpropagation])
+def test_losses_that_a_head_adds_count(net, data, crossentropy, kind):
+    """They are penalties of the head: within the bracket."""
+
+    @keras.saving.register_keras_serializable(package="tests")
+    class Adding(layers.Layer):
+        def call(self, x):
+            self.add_loss(0.5 * ops.mean(x))
+            return x
+
+    losses = []
+    for parts in ([], [Adding()]):
+        keras.utils.set_random_seed(1)
+        layer = keras.Sequential([*parts, layers.Dense(3)])
+        wrapper = kind(net(), {"hidden_1": Head(layer, alpha=0.7)})
+        wrapper.compile(keras.optimizers.SGD(0.0), crossentropy)
+        wrapper.fit(*data, batch_size=32, verbose=0)
+        history = wrapper.fit(*data, batch_size=32, verbose=0).history
+        losses.append(history["loss"][0])
+    base = wrapper.base.layers
+    low = arrays([base[1](base[0](data[0]))])[0]
+    added = 0.7 * 0.5 * float(low.mean())
+    assert losses[1] - losses[0] == pytest.approx(added, rel=1e-4)
 
 
 def two_outputs():

@@ -11,12 +11,22 @@ from keras import layers
 import tfdeep
 from tests.helpers import BACKEND, arrays
 from tfdeep.inside import layers_of
-from tfdeep.training import BatchEntropyRegularizer, DeepSupervision, Head
+from tfdeep.training import (
+    BatchEntropyRegularizer,
+    DeepSupervision,
+    Head,
+    RelayBackpropagation,
+)
 
 
 def supervised(model, heads):
     keras.utils.set_random_seed(3)  # Heads that start equal.
     return DeepSupervision(model, heads)
+
+
+def relayed(model, heads):
+    keras.utils.set_random_seed(3)
+    return RelayBackpropagation(model, heads)
 
 
 WRAPPERS = {
@@ -26,6 +36,15 @@ WRAPPERS = {
     ),
     "both": lambda model: BatchEntropyRegularizer(
         supervised(model, {"hidden_1": Head(alpha=0.5)}), alpha=1.0
+    ),
+    "both, turned": lambda model: supervised(
+        BatchEntropyRegularizer(model, alpha=1.0), {"hidden_1": Head()}
+    ),
+    "relay": lambda model: relayed(
+        model, {"hidden_0": Head(), "hidden_1": Head(schedule="decay")}
+    ),
+    "entropy of relay": lambda model: BatchEntropyRegularizer(
+        relayed(model, {"hidden_1": Head(alpha=0.5)}), alpha=1.0
     ),
 }
 each_wrapper = pytest.mark.parametrize(
@@ -199,6 +218,52 @@ def test_models_of_ours_train(wrap, jit_compile):
     images = random.normal(size=(8, 6, 6, 4)).astype("float32")
     history = fit(wrapper, (images, random.normal(size=(8, 3))), 2)
     assert np.isfinite(history["loss"]).all()
+
+
+@each_wrapper
+def test_losses_that_layers_add_count(wrap, net, data, crossentropy):
+    """What a layer adds, within the model, is part of the loss, once."""
+    losses = []
+    for strength in (0.0, 0.5):
+        model = net()
+        x = layers.ActivityRegularization(l2=strength)(model.layers[0].output)
+        for layer in model.layers[1:]:
+            x = layer(x)
+        wrapper = wrap(keras.Model(model.inputs[0], x))
+        wrapper.compile(keras.optimizers.SGD(0.0), crossentropy)
+        losses.append(fit(wrapper, data, batch_size=32)["loss"][0])
+        low = wrapper.plain().layers[1](data[0])
+        added = 0.5 * float(np.sum(arrays([low])[0] ** 2)) / 32
+    assert losses[1] - losses[0] == pytest.approx(added, rel=1e-4)
+
+
+@each_wrapper
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_stacked_copies_and_normalization_train(wrap, jit_compile, data):
+    """Repeat, batch normalization and dropout, with statistics that move."""
+    if BACKEND == "jax" and not jit_compile:
+        pytest.skip("Keras on JAX would run operation by operation.")
+    x = inputs = keras.Input((8,))
+    x = layers.Dense(6, "relu", name="hidden_0")(x)
+    x = layers.Dropout(0.2, seed=1)(x)
+    block = layers.Dense(6, "relu")
+    x = tfdeep.layers.Repeat(block, 4, name="hidden_1")(x)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.Dense(6, "relu", name="hidden_2")(x)
+    wrapper = wrap(keras.Model(inputs, layers.Dense(3)(x)))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    wrapper.compile(keras.optimizers.SGD(0.01), loss, jit_compile=jit_compile)
+    before = arrays(wrapper.trainable_variables)
+    history = fit(wrapper, data, 2)
+    assert np.isfinite(history["loss"]).all()
+    after = arrays(wrapper.trainable_variables)
+    moved = [
+        not np.array_equal(a, b) for a, b in zip(before, after, strict=True)
+    ]
+    assert all(moved)
+    assert np.abs(
+        arrays([wrapper.plain().get_layer("norm").moving_mean])[0]
+    ).max()
 
 
 @each_wrapper

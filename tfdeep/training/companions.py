@@ -52,19 +52,30 @@ class Companion:
         ]
         return sum(terms, start=ops.zeros((), "float32"))
 
-    def loss(self, x, y, sample_weight):
-        """The mean loss of the head on the output x of its layer."""
-        scores = self.layer(x, training=True)
-        target = self.head.target
-        return self.head.mean_loss(
+    def loss(self, x, y, sample_weight) -> tuple:
+        """The mean loss of the head on the output x of its layer.
+
+        Returns:
+            The loss, and the sum of those that layers of the head added.
+        """
+        layer, target = self.layer, self.head.target
+        scores, state, added = backend.stateless_call(
+            layer, *backend.read_variables(layer), x, training=True
+        )
+        backend.write_variables(layer, state)
+        value = self.head.mean_loss(
             target_of(y, target), scores, target_of(sample_weight, target)
         )
+        return value, sum(ops.sum(ops.cast(a, "float32")) for a in added)
 
     def objective(self, x, y, sample_weight) -> tuple:
         """The head's loss, and what alpha multiplies, a share per replica."""
         replicas = backend.replica_count()
-        value = self.loss(x, y, sample_weight) * replicas
-        term = companion_objective(value, self.penalty(), 1, self.head.gamma)
+        value, added = self.loss(x, y, sample_weight)
+        value = value * replicas
+        term = companion_objective(
+            value, self.penalty() + added, 1, self.head.gamma
+        )
         return value, term / replicas
 
     def objective_and_gradient(self, x, y, sample_weight) -> tuple:
