@@ -56,7 +56,7 @@ def cheap(results):
 
 def scale(about, data=None, seeds=3, **settings):
     defaults = {
-        "depth": 24,
+        "depth": 32,
         "width": 16,
         "heads": 3,
         "alpha": 0.3,
@@ -95,15 +95,15 @@ RECIPE = Recipe(
     ),
     data="digits",
     scales={
-        "quick": scale("3 minutes on 2 cores", epochs=24),
+        "quick": scale("3 minutes on 2 cores", epochs=20),
         "full": scale(
-            "6 hours on 2 cores", "mnist5k", depth=36, width=32, epochs=60
+            "6 hours on 2 cores", "mnist5k", depth=48, width=32, epochs=60
         ),
         "paper": scale(
             "2 days on one GPU",
             "cifar100",
             seeds=1,
-            depth=24,
+            depth=48,
             width=128,
             epochs=200,
         ),
