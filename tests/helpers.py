@@ -4,6 +4,8 @@ No backend is imported before a function that needs it runs: the suite runs
 where only one of them is installed.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
@@ -281,3 +283,16 @@ def _jax_kept(layer, x):
     _, pullback = jax.vjp(function, x, trainable)
     kept = {id(leaf): leaf for leaf in jax.tree.leaves(pullback)}
     return [(leaf.shape, leaf.dtype.itemsize) for leaf in kept.values()]
+
+
+def double_precision():
+    """A scope in which JAX has float64; older releases hide it elsewhere."""
+    if BACKEND != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64()

@@ -1,6 +1,6 @@
 """tfdeep: very deep networks in Keras, trainable, lighter and private."""
 
-from tfdeep import callbacks, initializers, layers, models, training
+from tfdeep import callbacks, initializers, layers, losses, models, training
 from tfdeep.initializers import AutoInit
 from tfdeep.layers import DenseBlock, StochasticDepth
 from tfdeep.training import BatchEntropyRegularizer
@@ -15,6 +15,7 @@ __all__ = [
     "callbacks",
     "initializers",
     "layers",
+    "losses",
     "models",
     "training",
 ]

@@ -3,6 +3,8 @@
 import keras
 import pytest
 
+from tests.helpers import double_precision
+
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
@@ -12,3 +14,14 @@ def forget_programs():
         import jax
 
         jax.clear_caches()
+
+
+@pytest.fixture
+def float64():
+    """Keras in float64, on JAX too."""
+    with double_precision():
+        before = keras.config.floatx()
+        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
+        yield
+        keras.config.set_floatx(before)

@@ -1,10 +1,12 @@
 """Layers to put into a Keras model."""
 
+from tfdeep.layers.class_capsules import CapsuleLength, CapsuleMask
 from tfdeep.layers.dense_block import DenseBlock
 from tfdeep.layers.dense_transition import DenseTransition
 from tfdeep.layers.drop_path import DropPath
 from tfdeep.layers.entropy import BatchEntropy, batch_entropy
 from tfdeep.layers.grouped_conv import GroupedConv2D
+from tfdeep.layers.primary_capsules import PrimaryCapsules
 from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.residual import ResidualBlock
 from tfdeep.layers.residual_v1 import (
@@ -17,6 +19,8 @@ from tfdeep.layers.residual_v2 import (
     PreActivationBottleneckBlock,
     WideBlock,
 )
+from tfdeep.layers.routing import dynamic_routing, sda_routing, squash
+from tfdeep.layers.routing_capsules import RoutingCapsules
 from tfdeep.layers.shortcuts import ZeroPadShortcut
 from tfdeep.layers.stochastic_block import StochasticBlock
 from tfdeep.layers.stochastic_depth import StochasticDepth, linear_survival
@@ -26,18 +30,25 @@ __all__ = [
     "BasicBlock",
     "BatchEntropy",
     "BottleneckBlock",
+    "CapsuleLength",
+    "CapsuleMask",
     "DenseBlock",
     "DenseTransition",
     "DropPath",
     "GroupedConv2D",
     "PreActivationBlock",
     "PreActivationBottleneckBlock",
+    "PrimaryCapsules",
     "Repeat",
     "ResidualBlock",
+    "RoutingCapsules",
     "StochasticBlock",
     "StochasticDepth",
     "WideBlock",
     "ZeroPadShortcut",
     "batch_entropy",
+    "dynamic_routing",
     "linear_survival",
+    "sda_routing",
+    "squash",
 ]
