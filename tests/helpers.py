@@ -99,8 +99,9 @@ def gradients(layer, x, compiled=None, losses=False, **kwargs):
     Args:
         layer: a built layer or model.
         x: the input, an array.
-        compiled: whether to run in a graph (`tf.function`, `jax.jit`).
-            Defaults to what is faster for one call: no, and yes.
+        compiled: whether to run in a graph (`tf.function`, `jax.jit`);
+            "xla" for TensorFlow's with XLA. Defaults to what is faster for
+            one call: no, and yes.
         losses: whether to add the layer's losses to what is differentiated.
         **kwargs: further arguments of the call, such as `training`.
 
@@ -136,7 +137,8 @@ def _tensorflow_step(layer, compiled, losses, kwargs):
         )
         return y, grads[0], grads[1:]
 
-    step = tf.function(step) if compiled else step
+    if compiled:
+        step = tf.function(step, jit_compile=compiled == "xla")
 
     def run(x):
         y, dx, weight_gradients = step(ops.convert_to_tensor(x))

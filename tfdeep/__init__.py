@@ -2,7 +2,7 @@
 
 from tfdeep import callbacks, initializers, layers, losses, models, training
 from tfdeep.initializers import AutoInit
-from tfdeep.layers import DenseBlock, StochasticDepth
+from tfdeep.layers import DenseBlock, ReversibleCapsule, StochasticDepth
 from tfdeep.training import BatchEntropyRegularizer
 
 __version__ = "0.1.0"
@@ -11,6 +11,7 @@ __all__ = [
     "AutoInit",
     "BatchEntropyRegularizer",
     "DenseBlock",
+    "ReversibleCapsule",
     "StochasticDepth",
     "callbacks",
     "initializers",

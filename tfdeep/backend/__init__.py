@@ -15,6 +15,7 @@ from tfdeep.backend.dispatch import (
     pullbacks,
     replica_count,
     value_and_gradients,
+    value_and_vjp,
     vjp,
     within_strategy,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "scan",
     "stateless_call",
     "value_and_gradients",
+    "value_and_vjp",
     "vjp",
     "within_strategy",
     "write_variables",

@@ -41,11 +41,22 @@ def custom_vjp(forward, backward, primals, constants):
 
 def vjp(function, primals, cotangent):
     """Gradients of `sum(function(*primals) * cotangent)` by each primal."""
-    return _module("vjp").vjp(function, primals, cotangent)
+    return value_and_vjp(function, primals, cotangent)[1]
+
+
+def value_and_vjp(function, primals, cotangent):
+    """Return `function(*primals)` and what `vjp` does, from one forward pass.
+
+    The function may return a list; the cotangent is one like it then.
+    """
+    module = _module("value_and_vjp")
+    return module.value_and_vjp(function, primals, cotangent)
 
 
 def after(event, tensors, weights):
     """Return `tensors` and `weights`, not to be used before `event` exists.
+
+    The event is a tensor or a list of them.
 
     A recomputation whose inputs depend on the incoming gradient cannot be
     merged with the forward pass, nor be scheduled before the backward pass.
@@ -55,8 +66,12 @@ def after(event, tensors, weights):
     costs little as weights are small.
     """
     count = len(tensors)
-    ordered = _module("after").after([*tensors, *weights], event)
-    first = ops.sum(ops.reshape(event, (-1,))[:1])
+    events = event if isinstance(event, list) else [event]
+    ordered = _module("after").after([*tensors, *weights], events)
+    first = sum(
+        ops.cast(ops.sum(ops.reshape(each, (-1,))[:1]), events[0].dtype)
+        for each in events
+    )
     zero = ops.minimum(ops.square(first), 0)
     return ordered[:count], [
         weight + ops.cast(zero, weight.dtype) for weight in ordered[count:]

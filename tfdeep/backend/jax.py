@@ -26,14 +26,14 @@ def custom_vjp(forward, backward, primals, constants):
     return call(list(primals), list(constants))
 
 
-def vjp(function, primals, cotangent):
-    _, pullback = jax.vjp(function, *primals)
-    return list(pullback(cotangent))
+def value_and_vjp(function, primals, cotangent):
+    value, pullback = jax.vjp(function, *primals)
+    return value, list(pullback(cotangent))
 
 
-def after(tensors, event):
-    *tensors, _ = jax.lax.optimization_barrier((*tensors, event))
-    return tensors
+def after(tensors, events):
+    ordered = jax.lax.optimization_barrier((*tensors, *events))
+    return list(ordered[: len(tensors)])
 
 
 def has_accelerator() -> bool:

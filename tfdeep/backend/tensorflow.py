@@ -19,6 +19,7 @@ __all__ = [
     "value_and_gradients",
     "vjp",
     "within_strategy",
+    "value_and_vjp",
 ]
 
 
@@ -46,11 +47,11 @@ def custom_vjp(forward, backward, primals, constants):
     return results[: sizes[-1]], results[sizes[-1] :]
 
 
-def vjp(function, primals, cotangent):
+def value_and_vjp(function, primals, cotangent):
     with tf.GradientTape() as tape:
         tape.watch(primals)
         outputs = function(*primals)
-    return tape.gradient(
+    return outputs, tape.gradient(
         outputs,
         primals,
         output_gradients=cotangent,
@@ -58,8 +59,8 @@ def vjp(function, primals, cotangent):
     )
 
 
-def after(tensors, event):
-    with tf.control_dependencies([event]):
+def after(tensors, events):
+    with tf.control_dependencies(events):
         return [tf.identity(tensor) for tensor in tensors]
 
 

@@ -7,6 +7,7 @@ from tfdeep.layers.drop_path import DropPath
 from tfdeep.layers.entropy import BatchEntropy, batch_entropy
 from tfdeep.layers.grouped_conv import GroupedConv2D
 from tfdeep.layers.primary_capsules import PrimaryCapsules
+from tfdeep.layers.recompute import Recompute
 from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.residual import ResidualBlock
 from tfdeep.layers.residual_v1 import (
@@ -19,6 +20,8 @@ from tfdeep.layers.residual_v2 import (
     PreActivationBottleneckBlock,
     WideBlock,
 )
+from tfdeep.layers.reversible_capsule import ReversibleCapsule
+from tfdeep.layers.reversible_stack import ReversibleStack
 from tfdeep.layers.routing import dynamic_routing, sda_routing, squash
 from tfdeep.layers.routing_capsules import RoutingCapsules
 from tfdeep.layers.shortcuts import ZeroPadShortcut
@@ -39,8 +42,11 @@ __all__ = [
     "PreActivationBlock",
     "PreActivationBottleneckBlock",
     "PrimaryCapsules",
+    "Recompute",
     "Repeat",
     "ResidualBlock",
+    "ReversibleCapsule",
+    "ReversibleStack",
     "RoutingCapsules",
     "StochasticBlock",
     "StochasticDepth",

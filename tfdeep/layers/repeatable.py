@@ -3,6 +3,7 @@
 import keras
 
 from tfdeep.checks import check_probability
+from tfdeep.inside import layers_of
 
 
 def check_survival(probabilities, count: int, layer) -> None:
@@ -26,7 +27,7 @@ def check_survival(probabilities, count: int, layer) -> None:
         check_probability("survival_probabilities", probability)
 
 
-def check_kept(layer, outputs, inputs) -> None:
+def check_kept(layer, outputs, inputs, owner: str = "Repeat") -> None:
     """Raise `ValueError` unless a layer's output can be its next input."""
     if not isinstance(outputs, keras.KerasTensor):
         raise ValueError(
@@ -38,25 +39,25 @@ def check_kept(layer, outputs, inputs) -> None:
         raise ValueError(
             f"The layer '{layer.name}' came with an output of shape "
             f"{tuple(outputs.shape)} and dtype {outputs.dtype} for an input of "
-            f"shape {tuple(inputs.shape)} and dtype {inputs.dtype}. Each copy "
+            f"shape {tuple(inputs.shape)} and dtype {inputs.dtype}. Each one "
             "takes what the one before returns, so both must be kept. Put "
-            "what changes them before or after Repeat."
+            f"what changes them before or after {owner}."
         )
     if layer.metrics_variables:
         raise ValueError(
             f"The layer '{layer.name}' came with metrics. Their updates "
-            "inside a loop would be lost. Measure outside of Repeat."
+            f"inside a loop would be lost. Measure outside of {owner}."
         )
 
 
-def check_losses(layer, losses) -> None:
+def check_losses(layer, losses, owner: str = "Repeat") -> None:
     """Raise `ValueError` if a call has added losses."""
     if losses:
         raise ValueError(
             f"The layer '{layer.name}' came with a loss that it adds in each "
-            "call, by `add_loss` or an activity regularizer. Repeat hands on "
-            "outputs alone. Take the loss out of the layer, or use plain "
-            "layers."
+            "call, by `add_loss` or an activity regularizer. "
+            f"{owner} hands on outputs alone. Take the loss out of the layer, "
+            "or use plain layers."
         )
 
 
@@ -74,3 +75,16 @@ def check_python_state(before: dict, after: dict) -> None:
             "compiled step runs no Python. Keep such state in a weight: "
             "add_weight(trainable=False)."
         )
+
+
+def python_state(layer) -> dict:
+    """The plain values that a layer's parts keep in attributes."""
+    found = {}
+    for index, part in enumerate(layers_of(layer)):
+        for name, value in vars(part).items():
+            if isinstance(value, (list, dict, set)):
+                value = len(value)
+            if isinstance(value, (bool, int, float, complex, str, tuple)):
+                if not name.startswith("_"):
+                    found[index, part.name, name] = value
+    return found

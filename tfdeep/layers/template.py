@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from tfdeep.inside import layers_of
-from tfdeep.layers.repeatable import check_kept
+from tfdeep.layers.repeatable import check_kept, python_state
 from tfdeep.layers.stacked import fold_seed, fold_seeds
 from tfdeep.layers.stochastic_block import StochasticBlock
 from tfdeep.layers.stochastic_depth import StochasticDepth
@@ -118,15 +118,7 @@ class Template:
 
     def python_state(self) -> dict:
         """The plain values that the layer's parts keep in attributes."""
-        found = {}
-        for index, part in enumerate(layers_of(self.layer)):
-            for name, value in vars(part).items():
-                if isinstance(value, (list, dict, set)):
-                    value = len(value)
-                if isinstance(value, (bool, int, float, complex, str, tuple)):
-                    if not name.startswith("_"):
-                        found[index, part.name, name] = value
-        return found
+        return python_state(self.layer)
 
 
 def copy_of(

@@ -1,0 +1,166 @@
+"""A layer that is computed again in the backward pass."""
+
+import inspect
+
+import keras
+from keras import tree
+
+from tfdeep import backend
+
+
+@keras.saving.register_keras_serializable(package="tfdeep")
+class Recompute(keras.layers.Wrapper):
+    """Keeps a layer's inputs for the backward pass, and nothing inside it.
+
+    Use it around a layer or model whose insides take much memory: a block of
+    attention, the stages of a network. Outputs, gradients and losses are
+    those of the layer; a training step takes one more forward pass of it.
+    The second pass gets the state of the first: dropout masks are the same,
+    and batch statistics and random streams move on once.
+
+        keras.remat              wrong masks with Dropout and two updates of
+                                 BatchNormalization on TensorFlow, an error
+                                 on JAX
+        tf.recompute_grad        TensorFlow only, closes over variables
+
+    For chains of residual blocks `ReversibleStack` keeps less: not even
+    their inputs.
+
+    Reference:
+        Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016,
+        section 3.
+
+    Args:
+        layer: any Keras layer or model.
+        **kwargs: `name` and further arguments of a Keras layer.
+
+    Call arguments:
+        inputs: what the layer takes: a tensor or a structure of tensors.
+        mask: optional mask, handed to the layer if it takes one.
+        training: boolean, handed to the layer.
+
+    Input shape:
+        That of the layer.
+
+    Output shape:
+        That of the layer.
+
+    Raises:
+        ValueError: if `layer` is no Keras layer.
+
+    Example:
+        >>> import keras, numpy as np, tfdeep
+        >>> inner = keras.Sequential(
+        ...     [keras.layers.Dense(64, "relu"), keras.layers.Dense(4)]
+        ... )
+        >>> layer = tfdeep.layers.Recompute(inner)
+        >>> tuple(layer(np.ones((2, 4)), training=True).shape)
+        (2, 4)
+    """
+
+    def __init__(self, layer, **kwargs):
+        if not isinstance(layer, keras.Layer):
+            raise ValueError(
+                f"`layer` came as {type(layer).__name__}. It must be a Keras "
+                "layer. Pass an instance, such as keras.layers.Dense(8)."
+            )
+        kwargs.setdefault("dtype", layer.dtype_policy)
+        super().__init__(layer, autocast=False, **kwargs)
+        self.supports_masking = layer.supports_masking
+
+    def call(self, inputs, mask=None, training=None):
+        arguments = {"training": training}
+        takes = inspect.signature(self.layer.call).parameters
+        if mask is not None and "mask" in takes:
+            arguments["mask"] = mask
+        if not training:
+            return self.layer(inputs, **arguments)
+        outputs, state, losses = recomputed(self.layer, inputs, arguments)
+        backend.write_variables(self.layer, state)
+        for loss in losses:
+            self.add_loss(loss)
+        return outputs
+
+    def compute_mask(self, inputs, mask=None):
+        return self.layer.compute_mask(inputs, mask)
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+
+def recomputed(layer, inputs, arguments):
+    """`backend.stateless_call` of a layer, computed again for gradients.
+
+    Args:
+        layer: a built layer.
+        inputs: its inputs.
+        arguments: dictionary of further arguments of the call.
+
+    Returns:
+        `(outputs, new_state, losses)`.
+    """
+    trainable, state = backend.read_variables(layer)
+    structure = (inputs, arguments)
+    leaves = tree.flatten(structure)
+    moving = [i for i, x in enumerate(leaves) if _is_tensor(x, floating=True)]
+    fixed = [i for i, x in enumerate(leaves) if _is_tensor(x, floating=False)]
+    form: dict = {}
+
+    def run(tensors, constants, trainable):
+        given = list(leaves)
+        for index, value in zip(moving, tensors, strict=True):
+            given[index] = value
+        for index, value in zip(fixed, constants, strict=False):
+            given[index] = value
+        x, keywords = tree.pack_sequence_as(structure, given)
+        old = constants[len(fixed) :]
+        outputs, new, losses = backend.stateless_call(
+            layer, trainable, old, x, **keywords
+        )
+        flat = tree.flatten(outputs)
+        form["outputs"] = tree.map_structure(lambda _: 0, outputs)
+        form["floats"] = [_is_tensor(y, floating=True) for y in flat]
+        floats, others = _parted(flat, form["floats"])
+        return [*floats, *losses], [*others, *new]
+
+    count = len(moving)
+
+    def forward(primals, constants):
+        return run(primals[:count], constants, primals[count:])
+
+    def backward(primals, constants, outputs, cotangents):
+        tensors, weights = backend.after(
+            list(cotangents), primals[:count], primals[count:]
+        )
+
+        def function(*primals):
+            found = run(primals[:count], constants, list(primals[count:]))
+            return found[0]
+
+        return backend.vjp(function, [*tensors, *weights], list(cotangents))
+
+    values, extras = backend.custom_vjp(
+        forward,
+        backward,
+        [*(leaves[i] for i in moving), *trainable],
+        [*(leaves[i] for i in fixed), *state],
+    )
+    number = sum(form["floats"])
+    others = len(form["floats"]) - number
+    floats, rest = iter(values[:number]), iter(extras[:others])
+    flat = [next(floats if is_float else rest) for is_float in form["floats"]]
+    outputs = tree.pack_sequence_as(form["outputs"], flat)
+    return outputs, extras[others:], values[number:]
+
+
+def _is_tensor(x, floating: bool) -> bool:
+    if not (hasattr(x, "shape") and hasattr(x, "dtype")):
+        return False
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return keras.backend.is_float_dtype(dtype) == floating
+
+
+def _parted(values, wanted):
+    """Those that are wanted, and the others."""
+    pairs = list(zip(values, wanted, strict=True))
+    return [v for v, w in pairs if w], [v for v, w in pairs if not w]

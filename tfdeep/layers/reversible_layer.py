@@ -1,0 +1,84 @@
+"""What layers with a reversible chain inside have in common."""
+
+import keras
+from keras import ops
+
+from tfdeep.checks import check_positive
+from tfdeep.layers.coupling import checkpoints
+
+HALVES = ("float16", "bfloat16")
+
+
+class ReversibleLayer(keras.layers.Layer):
+    """The base of `ReversibleStack` and `ReversibleCapsule`.
+
+    Args:
+        gamma: float, that of the momentum coupling.
+        checkpoint_every: `"auto"`, a positive integer, or `None`.
+        recompute: boolean, whether blocks are undone in the backward pass.
+        **kwargs: of a Keras layer.
+    """
+
+    def __init__(self, gamma, checkpoint_every, recompute, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        if checkpoint_every not in ("auto", None):
+            check_positive("checkpoint_every", checkpoint_every)
+        if not isinstance(recompute, bool):
+            raise ValueError(
+                f"`recompute` came as {recompute!r}. It must be True or "
+                "False. Pass one of these."
+            )
+        self.gamma = gamma
+        self.checkpoint_every = checkpoint_every
+        self.recompute = recompute
+
+    @property
+    def stream_dtype(self) -> str:
+        """The dtype of what runs from block to block: never a half."""
+        half = self.compute_dtype in HALVES
+        return "float32" if half else self.compute_dtype
+
+    def blocks_kept(self, gamma, count: int, compute: str | None = None):
+        """How many blocks there are between kept pairs; checks the user's.
+
+        Args:
+            gamma: float, by which undoing a block divides.
+            count: integer, the number of blocks.
+            compute: dtype of the blocks, that of the layer by default.
+        """
+        if not self.recompute:
+            return None
+        compute = compute or self.compute_dtype
+        return checkpoints(
+            self.checkpoint_every, gamma, self.stream_dtype, compute, count
+        )
+
+    def stream(self, inputs):
+        """The inputs in the dtype of the stream.
+
+        Raises:
+            ValueError: if they are no dense tensor of floating-point numbers.
+        """
+        ragged = getattr(inputs, "ragged", False) or hasattr(
+            inputs, "nested_row_splits"
+        )
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if ragged or not keras.backend.is_float_dtype(dtype):
+            what = "a ragged tensor" if ragged else f"a tensor of {dtype}"
+            raise ValueError(
+                f"{type(self).__name__} came with {what}. Its blocks add "
+                "floating-point numbers to their input. Cast it, or make it "
+                "dense."
+            )
+        return ops.cast(inputs, self.stream_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "gamma": self.gamma,
+            "checkpoint_every": self.checkpoint_every,
+            "recompute": self.recompute,
+        }
