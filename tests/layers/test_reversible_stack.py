@@ -265,6 +265,8 @@ def test_masks_reach_the_blocks():
             self.scale = self.add_weight(shape=(), initializer="ones")
 
         def call(self, x, mask=None):
+            if mask is None:
+                return self.scale * x
             return self.scale * x * ops.cast(mask, x.dtype)[..., None]
 
     mask = np.array([[True, False, True]])

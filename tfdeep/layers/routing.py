@@ -65,13 +65,29 @@ def _at_least_single(x):
 
 
 def votes(u, kernel):
-    """u_hat_oi = W_oi u_i: `(batch, in, k)` to `(batch, out, in, dim)`."""
-    return ops.einsum("oidk,bik->boid", kernel, u)
+    """u_hat_oi = W_oi u_i: `(batch, in, k)` to `(batch, out, in, dim)`.
+
+    A product for each i: one einsum, written so that it is a plain product
+    of matrices on every backend.
+    """
+    out, count, dim, size = kernel.shape
+    right = ops.reshape(
+        ops.transpose(kernel, (1, 3, 0, 2)), (count, size, out * dim)
+    )
+    product = ops.matmul(ops.transpose(u, (1, 0, 2)), right)
+    # (in, batch, out * dim) -> (batch, out, in, dim)
+    split = ops.reshape(product, (count, -1, out, dim))
+    return ops.transpose(split, (1, 2, 0, 3))
 
 
 def weighted_sum(coefficients, u_hat):
     """s_o = sum_i c_oi u_hat_oi."""
-    return ops.einsum("boi,boid->bod", coefficients, u_hat)
+    return ops.matmul(coefficients[:, :, None], u_hat)[:, :, 0]
+
+
+def agreement(u_hat, v):
+    """<u_hat_oi, v_o>."""
+    return ops.matmul(u_hat, v[..., None])[..., 0]
 
 
 def dynamic_routing(u_hat, num_routing: int = 3):
@@ -101,8 +117,8 @@ def dynamic_routing(u_hat, num_routing: int = 3):
     logits = None
     for _ in range(num_routing - 1):
         v = squash(weighted_sum(_softmax(logits, fixed), fixed))
-        agreement = ops.einsum("boid,bod->boi", fixed, v)
-        logits = agreement if logits is None else logits + agreement
+        agreed = agreement(fixed, v)
+        logits = agreed if logits is None else logits + agreed
     return squash(weighted_sum(_softmax(logits, fixed), u_hat))
 
 
@@ -168,7 +184,8 @@ def _temperature(distance, count: int):
 
 def _softmax(logits, u_hat):
     """The coefficients; equal ones before anything is known."""
-    if logits is not None:
-        return ops.softmax(logits, axis=1)
-    equal = ops.full_like(u_hat[..., 0], 1.0)
-    return equal / u_hat.shape[1]
+    if logits is None:
+        return ops.full_like(u_hat[..., 0], 1.0) / u_hat.shape[1]
+    # TensorFlow's softmax transposes: no program for a loop under XLA.
+    powers = ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
+    return powers / ops.sum(powers, axis=1, keepdims=True)
