@@ -14,6 +14,7 @@ from keras import layers
 import tfdeep
 from tests.contract.plain import (
     SEED,
+    Length,
     basic_branch,
     bottleneck_branch,
     bottleneck_resnext,
@@ -24,6 +25,7 @@ from tests.contract.plain import (
     preactivated_bottleneck_branch,
     preactivated_branch,
 )
+from tfdeep.layers.seed_state import Dropout
 
 # Packages whose exports are Keras layers or models, under the contract.
 NAMESPACES = {"layers": tfdeep.layers, "models": tfdeep.models}
@@ -33,6 +35,7 @@ OTHER_PACKAGES = {
     "callbacks": "guests of a fit",
     "data": "datasets",
     "initializers": "transforms of a built model",
+    "losses": "losses for compile, under tests/losses",
     "recipes": "training runs",
     "training": "wrappers around a model, under tests/training/test_wrapper.py",
     "visualization": "figures",
@@ -41,6 +44,10 @@ OTHER_PACKAGES = {
 OTHER_EXPORTS = {
     "Architecture": "the arguments that all models share",
     "batch_entropy": "a function of a tensor",
+    "capsule_classifier": "a function of a model",
+    "dynamic_routing": "a function of a tensor",
+    "sda_routing": "a function of a tensor",
+    "squash": "a function of a tensor",
     "ResidualBlock": "the abstract base of the residual blocks",
     "linear_survival": "a function of numbers",
     "multiply_adds": "a figure of a model",
@@ -63,6 +70,7 @@ class Case:
             that sample alone, so that devices may share a batch.
         masked: makes a layer that hands on the mask of a sequence of
             vectors with four entries.
+        free_sizes: whether all sizes but the last may be unknown.
         neutral: makes a neutral setting and the plain thing it equals.
     """
 
@@ -73,6 +81,44 @@ class Case:
     alone: dict = field(default_factory=dict)
     masked: Callable | None = None
     neutral: Callable | None = None
+    free_sizes: bool = True
+
+
+def reversible(norm="batch", rate=0.0, seed=SEED, **kwargs):
+    """Two equal blocks whose inputs are computed back."""
+    blocks = [noisy(rate, norm, seed, kwargs.get("dtype")) for _ in "12"]
+    return tfdeep.layers.ReversibleStack(blocks, **kwargs)
+
+
+def recompute(rate=0.0, norm="batch", seed=SEED, **kwargs):
+    inner = noisy(rate, norm, seed, kwargs.get("dtype"))
+    return tfdeep.layers.Recompute(inner, **kwargs)
+
+
+def noisy(rate=0.0, norm="batch", seed=SEED, dtype=None):
+    """A branch with a random stream that is saved."""
+    kinds = {
+        "batch": lambda: layers.BatchNormalization(momentum=0.9, dtype=dtype),
+        "group": lambda: layers.GroupNormalization(2, dtype=dtype),
+    }
+    return keras.Sequential(
+        [
+            conv(4, dtype=dtype),
+            kinds[norm](),
+            Dropout(rate, seed=seed, dtype=dtype),
+        ]
+    )
+
+
+def capsules(kind, *args, **settings):
+    """A factory of a capsule layer with large, fixed first weights."""
+    if kind is L.PrimaryCapsules:
+        initializer = keras.initializers.HeNormal(SEED)
+        settings["kernel_initializer"] = initializer
+    elif kind not in (L.CapsuleLength, L.CapsuleMask):
+        initializer = keras.initializers.RandomNormal(0.0, 0.5, SEED)
+        settings["kernel_initializer"] = initializer
+    return lambda **kwargs: kind(*args, **{**settings, **kwargs})
 
 
 def stochastic_depth(survival_probability=0.5, rate=0.0, seed=SEED, **kwargs):
@@ -147,6 +193,21 @@ def model(function, *args, **settings):
     return lambda **kwargs: function(*args, **{**shared, **settings, **kwargs})
 
 
+def momentum_capsnet(**kwargs):
+    """A small net without a decoder."""
+    settings = {
+        "input_shape": (17, 17, 4),
+        "filters": 8,
+        "num_capsules": 5,
+        "capsule_dim": 4,
+        "kernel_initializer": keras.initializers.RandomNormal(0.0, 0.5, SEED),
+        "seed": SEED,
+    }
+    return M.MomentumCapsNet(
+        2, classes=3, decoder=False, **{**settings, **kwargs}
+    )
+
+
 def pair(ours: Callable, plain: Callable) -> Callable:
     return lambda: (ours(), plain())
 
@@ -192,6 +253,20 @@ CASES = {
             layer(L.BottleneckBlock, 2, shortcut="none"),
             lambda: keras.Sequential([*bottleneck_branch(), layers.ReLU()]),
         ),
+    ),
+    "CapsuleLength": Case(
+        capsules(L.CapsuleLength),
+        shape=(5, 4),
+        data_format=False,
+        free_sizes=False,
+        neutral=pair(capsules(L.CapsuleLength), Length),
+    ),
+    "CapsuleMask": Case(
+        capsules(L.CapsuleMask),
+        shape=(1, 4),
+        data_format=False,
+        free_sizes=False,
+        neutral=pair(capsules(L.CapsuleMask), layers.Flatten),
     ),
     "DenseBlock": Case(
         layer(L.DenseBlock, 2, 3, rate=0.2),
@@ -247,6 +322,28 @@ CASES = {
             lambda: keras.Sequential(preactivated_bottleneck_branch()),
         ),
     ),
+    "PrimaryCapsules": Case(
+        capsules(L.PrimaryCapsules, 6, 3, 3),
+        data_format=False,
+        neutral=pair(
+            capsules(L.PrimaryCapsules, 6, 3, 3),
+            lambda: keras.Sequential(
+                [
+                    layers.Conv2D(6, 3, 2),
+                    layers.Reshape((-1, 3)),
+                    layers.Activation(L.squash),
+                ]
+            ),
+        ),
+    ),
+    "Recompute": Case(
+        lambda rate=0.3, **kwargs: recompute(rate, **kwargs),
+        data_format=False,
+        random=True,
+        alone=STEADY,
+        masked=lambda: L.Recompute(layers.Dense(4)),
+        neutral=pair(recompute, noisy),
+    ),
     "Repeat": Case(
         repeated(rate=0.3),
         random=True,
@@ -278,6 +375,64 @@ CASES = {
         masked=lambda: L.StochasticBlock(layers.Dense(4), 0.5, seed=SEED),
         neutral=pair(lambda: stochastic_block(1.0, 0.2), lambda: branch(0.2)),
     ),
+    "ReversibleCapsule": Case(
+        capsules(L.ReversibleCapsule, 5, 4, 3),
+        shape=(5, 4),
+        data_format=False,
+        free_sizes=False,
+        neutral=pair(
+            capsules(L.ReversibleCapsule, 5, 4, 3),
+            capsules(L.ReversibleCapsule, 5, 4, 3, recompute=False),
+        ),
+    ),
+    "ReversibleCapsule-sda": Case(
+        capsules(
+            L.ReversibleCapsule, 5, 4, 3, routing="sda", checkpoint_every=2
+        ),
+        shape=(5, 4),
+        data_format=False,
+        free_sizes=False,
+        alone={"routing": "dynamic"},
+    ),
+    "ReversibleStack": Case(
+        lambda rate=0.3, **kwargs: reversible(rate=rate, **kwargs),
+        data_format=False,
+        random=True,
+        alone=STEADY,
+        masked=lambda: L.ReversibleStack([layers.Dense(4), layers.Dense(4)]),
+        neutral=pair(reversible, lambda: reversible(recompute=False)),
+    ),
+    "ReversibleStack-additive": Case(
+        lambda **kwargs: L.ReversibleStack(
+            [
+                conv(2, seed=SEED + i, dtype=kwargs.get("dtype"), activation=f)
+                for i, f in enumerate(("tanh", "relu", "tanh"))
+            ],
+            "additive",
+            **kwargs,
+        ),
+        data_format=False,
+        masked=lambda: L.ReversibleStack([layers.Dense(2)], "additive"),
+    ),
+    "RoutingCapsules": Case(
+        capsules(L.RoutingCapsules, 6, 3),
+        shape=(5, 4),
+        data_format=False,
+        free_sizes=False,
+        # A single capsule gets every vote, however often it is asked.
+        neutral=pair(
+            capsules(L.RoutingCapsules, 1, 3, 4),
+            capsules(L.RoutingCapsules, 1, 3, 1),
+        ),
+    ),
+    "RoutingCapsules-sda": Case(
+        capsules(L.RoutingCapsules, 6, 3, routing="sda"),
+        shape=(5, 4),
+        data_format=False,
+        free_sizes=False,
+        # The mean distance is that of the batch.
+        alone={"routing": "dynamic"},
+    ),
     # Random, but alike on all devices: they take one decision per step.
     # A Dropout of Keras in the branch would start anew after loading.
     "StochasticDepth": Case(
@@ -303,6 +458,15 @@ CASES = {
         alone=STEADY,
         neutral=pair(
             model(M.DenseNet, 10, 4, recompute=True), model(M.DenseNet, 10, 4)
+        ),
+    ),
+    "MomentumCapsNet": Case(
+        momentum_capsnet,
+        shape=(17, 17, 4),
+        data_format=False,
+        free_sizes=False,
+        neutral=pair(
+            momentum_capsnet, lambda: momentum_capsnet(recompute=False)
         ),
     ),
     "ResNeXt": Case(

@@ -45,6 +45,8 @@ def wrap(thing, shape) -> keras.Model:
     x = thing(x)
     if len(x.shape) == 4:
         x = layers.GlobalAveragePooling2D()(x)
+    elif len(x.shape) == 3:
+        x = layers.GlobalAveragePooling1D()(x)
     above = keras.initializers.GlorotUniform(SEED + 1)
     # Accuracy of a loss in half precision is not what is tested here.
     x = layers.Dense(3, kernel_initializer=above, dtype="float32")(x)

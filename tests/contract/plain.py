@@ -36,6 +36,13 @@ def branch(rate=0.0, dtype=None):
     )
 
 
+class Length(layers.Layer):
+    """The Euclidean norm."""
+
+    def call(self, x):
+        return keras.ops.sqrt(keras.ops.sum(x * x, axis=-1))
+
+
 def basic_branch():
     return [conv(4), norm(), layers.ReLU(), conv(4), norm()]
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.contract.cases import CASES, layer_names
+from tests.contract.cases import CASES, layer_names, names
 from tests.contract.harness import build, images, infer, model_of, train
 
 
@@ -19,7 +19,7 @@ def test_symbolic_call_and_compute_output_shape(name):
     assert tuple(layer.compute_output_shape(x.shape)) == tuple(layer(x).shape)
 
 
-@pytest.mark.parametrize("name", layer_names())
+@pytest.mark.parametrize("name", layer_names(free_sizes=True))
 @pytest.mark.parametrize("sizes", [(7, 5), (8, 6)])
 def test_unknown_image_sizes(name, sizes):
     layer, free = build(name), (None, None, CASES[name].shape[-1])
@@ -32,7 +32,7 @@ def test_unknown_image_sizes(name, sizes):
         assert shape == tuple(layer.compute_output_shape(x.shape))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", names(free_sizes=True))
 def test_unknown_sizes_and_a_last_smaller_batch_train(name):
     model = model_of(name, free_sizes=True)
     x = images(name, 3, sizes=(7, 5))

@@ -73,9 +73,7 @@ def test_a_hundred_blocks_in_single_precision():
     ours, plain = capsules(100), capsules(100, recompute=False)
     copy_weights(ours, plain)
     x = images(16, 5, 3)
-    found = [
-        gradients(layer, x, training=True) for layer in (ours, plain)
-    ]
+    found = [gradients(layer, x, training=True) for layer in (ours, plain)]
     whole = [np.concatenate([g.ravel() for g in r[2]]) for r in found]
     difference = np.linalg.norm(whole[0] - whole[1])
     assert difference / np.linalg.norm(whole[1]) < 1e-4

@@ -81,8 +81,7 @@ def check(stacks, x, compiled, tolerance):
     for a, b in zip(*(stack.weights for stack in stacks), strict=True):
         np.testing.assert_allclose(a, b, tolerance, tolerance)
     states = [
-        [np.array(v) for v in stack.non_trainable_variables]
-        for stack in stacks
+        [np.array(v) for v in stack.non_trainable_variables] for stack in stacks
     ]
     for a, b in zip(*states, strict=True):
         np.testing.assert_allclose(a, b, tolerance, tolerance)
@@ -211,18 +210,14 @@ def test_values_and_gradients_by_hand(coupling, count):
 
 @pytest.mark.parametrize("gamma", [0.5, 0.9])
 def test_a_hundred_blocks_in_single_precision(gamma):
-    stacks = twins(
-        lambda: [dense(8) for _ in range(100)], (8,), gamma=gamma
-    )
+    stacks = twins(lambda: [dense(8) for _ in range(100)], (8,), gamma=gamma)
     rng = np.random.default_rng(0)
     for stack in stacks:
         rng = np.random.default_rng(0)
         for weight in stack.weights:
             weight.assign(rng.normal(size=weight.shape) / np.sqrt(8))
     x = images(16, 8)
-    ours, theirs = (
-        gradients(stack, x, training=True) for stack in stacks
-    )
+    ours, theirs = (gradients(stack, x, training=True) for stack in stacks)
     whole = [np.concatenate([g.ravel() for g in r[2]]) for r in (ours, theirs)]
     difference = np.linalg.norm(whole[0] - whole[1])
     assert difference / np.linalg.norm(whole[1]) < 1e-4
@@ -328,9 +323,7 @@ class TestRefused:
             self.stack(coupling="additive").build(shape)
 
     def test_losses(self):
-        blocks = [
-            layers.Dense(4, activity_regularizer="l2") for _ in range(2)
-        ]
+        blocks = [layers.Dense(4, activity_regularizer="l2") for _ in range(2)]
         for part in (blocks[:1], blocks):
             stack = ReversibleStack(part)
             with pytest.raises(ValueError, match="a loss that it adds"):

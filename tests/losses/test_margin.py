@@ -30,7 +30,9 @@ def test_equals_its_definition(form):
         "one_hot": np.eye(3)[labels],
     }
     expected = by_loops(labels, lengths)
-    np.testing.assert_allclose(margin_loss(forms[form], lengths), expected, 1e-5)
+    np.testing.assert_allclose(
+        margin_loss(forms[form], lengths), expected, 1e-5
+    )
     mean = MarginLoss()(forms[form], lengths)
     np.testing.assert_allclose(mean, np.mean(expected), 1e-5)
 

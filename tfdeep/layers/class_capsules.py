@@ -90,8 +90,8 @@ class CapsuleMask(keras.layers.Layer):
             kept = ops.one_hot(longest, count, dtype=inputs.dtype)
         return ops.reshape(inputs * kept[..., None], (-1, count * dim))
 
-    def compute_output_shape(self, input_shape, classes_shape=None):
-        batch, count, dim = input_shape
+    def compute_output_shape(self, inputs_shape, classes_shape=None):
+        batch, count, dim = inputs_shape
         return (batch, count * dim)
 
 

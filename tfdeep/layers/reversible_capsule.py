@@ -54,7 +54,9 @@ class ReversibleCapsule(ReversibleLayer):
         routing: `"dynamic"` or `"sda"`.
         checkpoint_every: as of `ReversibleStack`.
         recompute: boolean, whether to undo blocks in the backward pass.
-        seed: optional integer, of the weights.
+        kernel_initializer: a Keras initializer, of each block by itself; a
+            normal law of deviation 0.01 by default.
+        seed: optional integer, of the default initializer.
         **kwargs: `name`, `dtype` and further arguments of a Keras layer.
 
     Call arguments:
@@ -89,6 +91,7 @@ class ReversibleCapsule(ReversibleLayer):
         routing: str = "dynamic",
         checkpoint_every: int | str | None = "auto",
         recompute: bool = True,
+        kernel_initializer=None,
         seed: int | None = None,
         **kwargs,
     ):
@@ -105,6 +108,7 @@ class ReversibleCapsule(ReversibleLayer):
         self.num_blocks = num_blocks
         self.num_routing = num_routing
         self.routing = routing
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.seed = seed
         self.every = self.blocks_kept(gamma, num_blocks)
 
@@ -133,7 +137,8 @@ class ReversibleCapsule(ReversibleLayer):
         for number, name in enumerate(KERNELS):
             seed = self.seed
             seed = seed if seed is None else fold_seed(seed, 2**20 + number)
-            self._add(name, square, initializer_of(None, seed))
+            given = self.kernel_initializer
+            self._add(name, square, initializer_of(given, seed))
         if self.routing == "sda":
             for name in BIASES:
                 self._add(name, own, keras.initializers.Constant(SDA_BIAS))
@@ -203,5 +208,8 @@ class ReversibleCapsule(ReversibleLayer):
             "num_blocks": self.num_blocks,
             "num_routing": self.num_routing,
             "routing": self.routing,
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
             "seed": self.seed,
         }

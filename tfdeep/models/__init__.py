@@ -3,6 +3,10 @@
 from tfdeep.models.architecture import Architecture
 from tfdeep.models.complexity import multiply_adds
 from tfdeep.models.densenet import DenseNet
+from tfdeep.models.momentum_capsnet import (
+    MomentumCapsNet,
+    capsule_classifier,
+)
 from tfdeep.models.resnet import ResNet
 from tfdeep.models.resnext import ResNeXt
 from tfdeep.models.stacking import stack, unstack
@@ -11,9 +15,11 @@ from tfdeep.models.wide_resnet import WideResNet
 __all__ = [
     "Architecture",
     "DenseNet",
+    "MomentumCapsNet",
     "ResNeXt",
     "ResNet",
     "WideResNet",
+    "capsule_classifier",
     "multiply_adds",
     "stack",
     "unstack",

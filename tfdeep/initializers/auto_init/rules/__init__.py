@@ -18,7 +18,15 @@ from tfdeep.initializers.auto_init.rules.registry import (
 )
 
 __all__ = ["find_rule", "rule"]
-FAMILIES = ("linear", "merging", "moving", "noise", "normalization", "ours")
+FAMILIES = (
+    "linear",
+    "merging",
+    "moving",
+    "noise",
+    "normalization",
+    "ours",
+    "capsules",
+)
 for family in (*FAMILIES, "whole"):  # Importing one fills the tables.
     importlib.import_module(f"{__name__}.{family}")
 

@@ -1,0 +1,117 @@
+"""Momentum capsule networks: sizes, training, files."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from tests.helpers import images
+from tfdeep.losses import MarginLoss
+from tfdeep.models import MomentumCapsNet, capsule_classifier
+
+SMALL = {"filters": 8, "num_capsules": 6, "capsule_dim": 4, "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "arguments", "count"),
+    [
+        (1, {}, 9_272_336),
+        (2, {}, 9_272_336 + 131_072),
+        (5, {}, 9_272_336 + 4 * 131_072),
+        (1, {"decoder": False}, 7_860_992),
+        # 8x8 positions instead of 6x6, 3 channels, 3,072 pixels.
+        (1, {"input_shape": (32, 32, 3)}, 13_494_016),
+        (0, {}, 8_215_568),  # CapsNet of Sabour et al.
+    ],
+)
+def test_parameter_counts(blocks, arguments, count):
+    assert MomentumCapsNet(blocks, **arguments).count_params() == count
+
+
+def compiled(model):
+    model.compile(
+        "adam",
+        loss={"length": MarginLoss(), "reconstruction": "mse"},
+        loss_weights={"length": 1, "reconstruction": 0.4},
+        metrics={"length": "accuracy"},
+    )
+    return model
+
+
+def test_the_label_chooses_in_training_and_may_be_left_out():
+    model = compiled(MomentumCapsNet(2, (17, 17, 1), 3, **SMALL))
+    x, y = images(6, 17, 17, 1), np.array([0, 1, 2, 2, 1, 0])
+    history = model.fit(
+        {"image": x, "label": y},
+        {"length": y, "reconstruction": x},
+        epochs=2,
+        batch_size=3,
+        verbose=0,
+    )
+    assert np.isfinite(history.history["loss"]).all()
+    both = model({"image": x, "label": y})
+    alone = model({"image": x, "label": None})
+    for key in ("length", "reconstruction"):
+        np.testing.assert_allclose(both[key], alone[key], 1e-5, 1e-6)
+    drawn = model({"image": x, "label": y}, training=True)
+    others = model({"image": x, "label": (y + 1) % 3}, training=True)
+    assert np.any(np.array(drawn["reconstruction"]) != others["reconstruction"])
+    lengths = capsule_classifier(model)(x)
+    np.testing.assert_allclose(lengths, both["length"], 1e-5, 1e-6)
+
+
+def test_recomputation_trains_as_plain_backpropagation():
+    x, y = images(6, 17, 17, 1), np.array([0, 1, 2, 2, 1, 0])
+    nets = [
+        MomentumCapsNet(
+            3, (17, 17, 1), 3, decoder=False, recompute=recompute, **SMALL
+        )
+        for recompute in (True, False)
+    ]
+    nets[1].set_weights(nets[0].get_weights())
+    for net in nets:
+        net.compile(keras.optimizers.SGD(0.1), MarginLoss())
+        net.fit(x, y, batch_size=3, epochs=2, shuffle=False, verbose=0)
+    for a, b in zip(*(net.get_weights() for net in nets), strict=True):
+        np.testing.assert_allclose(a, b, 1e-4, 1e-6)
+
+
+def test_fifty_blocks_load_in_a_fresh_process_in_seconds(
+    tmp_path, fresh_process
+):
+    model = MomentumCapsNet(50, (17, 17, 1), 3, decoder=False, **SMALL)
+    path, x = tmp_path / "deep.keras", images(2, 17, 17, 1)
+    model.save(path)
+    np.save(tmp_path / "x.npy", x)
+    start = time.process_time()
+    printed = fresh_process(f"""
+import time, numpy as np, keras, tfdeep
+start = time.process_time()
+model = keras.models.load_model(r"{path}")
+seconds = time.process_time() - start
+y = model(np.load(r"{tmp_path / "x.npy"}"))
+np.save(r"{tmp_path / "y.npy"}", np.array(y))
+print(seconds)
+""")
+    assert time.process_time() - start < 10
+    assert float(printed.splitlines()[-1]) < 10
+    y = np.load(tmp_path / "y.npy")
+    np.testing.assert_allclose(y, model(x), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_blocks": -1}, "num_blocks"),
+        ({"num_blocks": 1.5}, "num_blocks"),
+        ({"input_shape": (16, 28, 1)}, "at least 17"),
+        ({"input_shape": (None, None, 1)}, "at least 17"),
+        ({"classes": 0}, "classes"),
+        ({"gamma": 0}, "gamma"),
+        ({"seed": 0.5}, "seed"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MomentumCapsNet(**{"num_blocks": 1, **SMALL, **arguments})
