@@ -10,15 +10,20 @@ from tfdeep.backend.dispatch import (
     after,
     compiled_pullback,
     custom_vjp,
+    gradients_with_aux,
     has_accelerator,
     is_concrete,
     pullbacks,
+    on_first_replica,
     replica_count,
+    sum_over_replicas,
+    tapped_gradients,
     value_and_gradients,
     value_and_vjp,
     vjp,
     within_strategy,
 )
+from tfdeep.backend.own_step import OwnStep
 from tfdeep.backend.scan import scan
 from tfdeep.backend.stateless import (
     read_variables,
@@ -27,17 +32,22 @@ from tfdeep.backend.stateless import (
 )
 
 __all__ = [
+    "OwnStep",
     "after",
     "compiled_pullback",
     "conditional_call",
     "custom_vjp",
+    "gradients_with_aux",
     "has_accelerator",
     "is_concrete",
     "pullbacks",
+    "on_first_replica",
     "read_variables",
     "replica_count",
     "scan",
     "stateless_call",
+    "sum_over_replicas",
+    "tapped_gradients",
     "value_and_gradients",
     "value_and_vjp",
     "vjp",

@@ -187,3 +187,44 @@ def pullbacks(layer, function, primals, selections):
     """
     module = _module("pullbacks")
     return module.pullbacks(layer, function, list(primals), selections)
+def gradients_with_aux(function, primals):
+    """Like `value_and_gradients`, for a function that returns more.
+
+    Args:
+        function: `function(primals) -> (value, aux)`: a scalar, and a nested
+            structure of tensors that is handed on.
+        primals: list of tensors.
+
+    Returns:
+        `(value, aux, gradients)`.
+    """
+    return _module("gradients_with_aux").gradients_with_aux(function, primals)
+
+
+def tapped_gradients(function):
+    """Gradients by tensors in the middle of a computation.
+
+    Args:
+        function: `function(tap) -> (value, aux)`: a scalar to differentiate
+            and a nested structure of tensors. It hands each tensor that a
+            gradient is wanted of to `tap(tensor)`, and goes on with what that
+            returns. It may be called twice, and must do the same each time.
+
+    Returns:
+        `(value, aux, gradients)`, a gradient per call of `tap`, in order.
+    """
+    return _module("tapped_gradients").tapped_gradients(function)
+
+
+def sum_over_replicas(tensors):
+    """The sums of a list of tensors over the devices that share the batch."""
+    if keras.backend.backend() not in _MODULES:
+        return list(tensors)
+    return _module("sum_over_replicas").sum_over_replicas(list(tensors))
+
+
+def on_first_replica(tensor):
+    """The tensor on the first of the devices that share the batch, else 0."""
+    if keras.backend.backend() not in _MODULES:
+        return tensor
+    return _module("on_first_replica").on_first_replica(tensor)

@@ -60,6 +60,38 @@ def value_and_gradients(function, primals):
     return jax.value_and_grad(function)(list(primals))
 
 
+def gradients_with_aux(function, primals):
+    (value, aux), grads = jax.value_and_grad(function, has_aux=True)(
+        list(primals)
+    )
+    return value, aux, grads
+
+
+def tapped_gradients(function):
+    found = []
+
+    def record(tensor):
+        found.append(jax.ShapeDtypeStruct(tensor.shape, tensor.dtype))
+        return tensor
+
+    jax.eval_shape(lambda: function(record))
+    zeros = [jax.numpy.zeros(each.shape, each.dtype) for each in found]
+
+    def shifted(zeros):
+        waiting = iter(zeros)
+        return function(lambda tensor: tensor + next(waiting))
+
+    return gradients_with_aux(shifted, zeros)
+
+
+def sum_over_replicas(tensors):
+    return tensors
+
+
+def on_first_replica(tensor):
+    return tensor
+
+
 def compiled_pullback(function):
     @jax.jit
     def forward(primals, constants):

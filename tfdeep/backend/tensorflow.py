@@ -11,11 +11,15 @@ __all__ = [
     "as_body",
     "compiled_pullback",
     "custom_vjp",
+    "gradients_with_aux",
     "has_accelerator",
     "is_concrete",
     "pullbacks",
+    "on_first_replica",
     "runs_eagerly",
     "scan",
+    "sum_over_replicas",
+    "tapped_gradients",
     "value_and_gradients",
     "vjp",
     "within_strategy",
@@ -93,11 +97,51 @@ def value_and_gradients(function, primals):
     with tf.GradientTape() as tape:
         tape.watch(primals)
         value = function(primals)
+    return value, _dense_gradients(tape, value, primals)
+
+
+def gradients_with_aux(function, primals):
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(primals)
+        value, aux = function(primals)
+    return value, aux, _dense_gradients(tape, value, primals)
+
+
+def tapped_gradients(function):
+    taps = []
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+        def tap(tensor):
+            tensor = tf.identity(tensor)
+            tape.watch(tensor)
+            taps.append(tensor)
+            return tensor
+
+        value, aux = function(tap)
+    return value, aux, _dense_gradients(tape, value, taps)
+
+
+def _dense_gradients(tape, value, primals):
+    """What a lookup passes back is sparse, and has no norm."""
     grads = tape.gradient(
         value, primals, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
-    # What a lookup passes back is sparse, and has no norm.
-    return value, [tf.convert_to_tensor(grad) for grad in grads]
+    return [tf.convert_to_tensor(grad) for grad in grads]
+
+
+def sum_over_replicas(tensors):
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1 or not tensors:
+        return tensors
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+
+def on_first_replica(tensor):
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensor
+    first = tf.equal(context.replica_id_in_sync_group, 0)
+    return tf.where(first, tensor, tf.zeros_like(tensor))
 
 
 def compiled_pullback(function):

@@ -1,0 +1,105 @@
+"""From the gradients of examples to one sum that no example can move far."""
+
+from typing import Any, NamedTuple
+
+from keras import ops, tree
+
+from tfdeep.privacy.per_example.gradients import per_row
+
+
+class ClippedSum(NamedTuple):
+    """A clipped sum over a batch, and what was seen on the way.
+
+    Args:
+        sums: one tensor per trainable weight.
+        counts: what the mechanism counts besides.
+        norms: (batch,) norms before the clip; 0 where not finite.
+        clipped: how many examples were clipped.
+        present: how many examples there were, padding left out.
+        not_finite: how many of them had a gradient that was not finite.
+    """
+
+    sums: list
+    counts: list
+    norms: Any
+    clipped: Any
+    present: Any
+    not_finite: Any
+
+
+def presence(weight, count):
+    """(batch,) 1, or 0 where an example's weights are all 0: padding."""
+    leaves = [each for each in tree.flatten(weight) if each is not None]
+    if not leaves:
+        return ops.ones((count,), "float32")
+    shown = [
+        ops.any(ops.reshape(each, (count, -1)) != 0, axis=1) for each in leaves
+    ]
+    return ops.cast(ops.any(ops.stack(shown), axis=0), "float32")
+
+
+def groups_of(variables, per_layer: bool) -> list[list[int]]:
+    """The weights that are clipped together: all, or those of each layer."""
+    if not per_layer:
+        return [list(range(len(variables)))]
+    groups: dict[str, list[int]] = {}
+    for index, variable in enumerate(variables):
+        groups.setdefault(variable.path.rpartition("/")[0], []).append(index)
+    return list(groups.values())
+
+
+def clip_and_sum(gradients, present, clipping, groups, mechanism, state):
+    """Bound each example's gradient, and add up.
+
+    Args:
+        gradients: those of the examples, as in `Batch`.
+        present: (batch,) 1, or 0 for padding.
+        clipping: a `Clipping`.
+        groups: lists of indices of weights that are clipped together.
+        mechanism: a `Mechanism`.
+        state: the mechanism's state.
+    """
+    squares = gradients.square_norms()
+    total = sum(squares)
+    finite = ops.isfinite(total)
+    kept = ops.logical_and(finite, present > 0)
+    norms = ops.sqrt(ops.where(kept, total, 0.0))
+    clip = ops.cast(
+        mechanism.clip_norm(clipping.l2_norm_clip, state), norms.dtype
+    )
+    if mechanism.needs_records:
+        records = gradients.records(kept)
+        sums, counts = mechanism.accumulate(records, present, state)
+    else:
+        factors = _factors(squares, kept, clipping, clip, groups)
+        sums = [
+            clipping.rescale(each, ops.cast(clip, each.dtype))
+            for each in gradients.weighted_sums(factors, kept)
+        ]
+        counts = mechanism.counts(norms, clip, present)
+    return ClippedSum(
+        sums,
+        counts,
+        norms,
+        clipped=ops.sum(ops.cast(norms > clip, "float32")),
+        present=ops.sum(present),
+        not_finite=ops.sum(present * ops.cast(~finite, "float32")),
+    )
+
+
+def _factors(squares, kept, clipping, clip, groups):
+    """One factor (batch,) per weight; 0 for what is not kept."""
+    bound = clip / len(groups) ** 0.5
+    found: list = [None] * len(squares)
+    for group in groups:
+        total = sum(squares[index] for index in group)
+        norms = ops.sqrt(ops.where(kept, total, 0.0))
+        factor = ops.where(kept, clipping.factors(norms, bound), 0.0)
+        for index in group:
+            found[index] = factor
+    return found
+
+
+def zero_where(condition, tensor):
+    """The rows of a tensor, 0 where the condition (batch,) holds."""
+    return ops.where(per_row(condition, tensor), 0.0, tensor)

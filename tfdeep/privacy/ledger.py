@@ -1,0 +1,34 @@
+"""What `fit` of a private model does besides: it stops, and logs epsilon."""
+
+import keras
+
+
+class Ledger(keras.callbacks.Callback):
+    """Stops training before the update that would exceed the plan.
+
+    The model counts its updates itself, in a weight; here they are counted
+    from above, and looked up only where the end is near. Epsilon is added to
+    the logs of each epoch, for the callbacks that come after.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._at_most = 0
+
+    def on_train_begin(self, logs=None):
+        self._at_most = self.model.updates_left()
+
+    def on_train_batch_end(self, batch, logs=None):
+        model = self.model
+        if model.plan is None:
+            return
+        step = model.updates_per_execution()
+        self._at_most -= step
+        if self._at_most < step:
+            self._at_most = model.updates_left()
+            if self._at_most < step:
+                model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs.update(self.model.epoch_logs())

@@ -1,0 +1,53 @@
+"""Where the noise comes from: a stream of its own, that nobody can repeat.
+
+Noise that can be drawn again can be subtracted again. Keras' random numbers
+follow `keras.utils.set_random_seed`; these follow the operating system's
+entropy, 64 bits of it, whenever a model is made and whenever a `fit` begins.
+The state of the stream advances with each draw. It is no weight: a file that
+held it would let two runs from one checkpoint use the same noise twice.
+"""
+
+import secrets
+
+import keras
+import numpy as np
+
+from tfdeep.checks import check_seed
+
+
+class NoiseSource:
+    """A stream of standard normal numbers.
+
+    Args:
+        seed: `None` for a stream that nobody can predict, or a whole number
+            for one that can be repeated, which is fit for tests alone.
+
+    Attributes:
+        generator: the `keras.random.SeedGenerator` that holds the state. The
+            model that uses the stream keeps it as an attribute of its own.
+    """
+
+    def __init__(self, seed: int | None = None):
+        check_seed(seed)
+        self.seed = seed
+        self.generator = keras.random.SeedGenerator(
+            seed=0 if seed is None else seed
+        )
+        self.refresh()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the stream can be repeated."""
+        return self.seed is not None
+
+    def refresh(self) -> None:
+        """Begin at a place that is drawn from the system's entropy."""
+        if self.is_fixed:
+            return
+        words = [secrets.randbits(32), secrets.randbits(32)]
+        state = self.generator.state
+        state.assign(np.array(words, "uint64").astype(state.dtype))
+
+    def normal(self, shape, dtype="float32"):
+        """Independent numbers of mean 0 and standard deviation 1."""
+        return keras.random.normal(shape, dtype=dtype, seed=self.generator)

@@ -1,0 +1,18 @@
+"""Gradients of the examples of a batch, each by the cheapest exact way."""
+
+from tfdeep.checks import check_choice
+from tfdeep.privacy.per_example.vectorized import Vectorized
+
+METHODS = ("auto", "vectorized", "loop")
+
+
+def engine_for(model, owner, method: str):
+    """What differentiates a built model, example by example.
+
+    Args:
+        model: the built model.
+        owner: the compiled model whose loss is taken.
+        method: `"auto"`, `"vectorized"` or `"loop"`.
+    """
+    check_choice("method", method, METHODS)
+    return Vectorized(model, owner, loop=method == "loop")

@@ -1,0 +1,55 @@
+"""The loss of one example: the compiled loss, on a batch of that example.
+
+Whatever a loss does with a batch, here it sees one example at a time. Losses
+that Keras adds up over a batch, or a user's that compares examples with each
+other, therefore cannot let one example into the gradient of another.
+"""
+
+import keras
+from keras import ops, tree
+
+from tfdeep import backend
+
+
+def loss_of_one(model, y, y_pred, weight):
+    """The compiled loss of a batch of one, a scalar.
+
+    What the loss notes down for the logs is thrown away.
+    """
+    mapping = [(v, v.value) for v in model.metrics_variables]
+    with keras.StatelessScope(mapping):
+        loss = model.compute_loss(
+            y=y, y_pred=y_pred, sample_weight=weight, training=True
+        )
+    if len(loss.shape):
+        raise ValueError(
+            f"The loss came out with shape {tuple(loss.shape)} for a single "
+            "example. It must be one number. Return a scalar from "
+            "`compute_loss`, or compile with a Keras loss."
+        )
+    return loss * backend.replica_count()
+
+
+def losses_of_rows(model, y, y_pred, weight):
+    """The loss of each row of a batch, (rows,)."""
+    parts = (y, y_pred, weight)
+    leaves = [each for each in tree.flatten(parts) if each is not None]
+
+    def one(leaves):
+        return loss_of_one(model, *filled(parts, map(first_axis, leaves)))
+
+    return ops.vectorized_map(one, leaves)
+
+
+def first_axis(tensor):
+    """A tensor as a batch of one."""
+    return ops.expand_dims(tensor, 0)
+
+
+def filled(structure, leaves):
+    """The structure with new leaves, where it has any."""
+    leaves = iter(leaves)
+    flat = [
+        None if old is None else next(leaves) for old in tree.flatten(structure)
+    ]
+    return tree.pack_sequence_as(structure, flat)

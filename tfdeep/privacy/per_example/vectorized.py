@@ -1,0 +1,121 @@
+"""Gradients of each example by running the whole model on one at a time.
+
+Right for any model, as each example is a batch of its own. Random layers get
+a stream per example; what a layer would write into other state is dropped.
+"""
+
+from keras import ops, tree
+
+from tfdeep import backend
+from tfdeep.privacy.per_example.batch import Batch
+from tfdeep.privacy.per_example.gradients import Materialised
+from tfdeep.privacy.per_example.loss import filled, first_axis, loss_of_one
+
+STRIDE = 2654435761  # Of Knuth's multiplicative hash: spreads small numbers.
+
+
+def seed_indices(model) -> list[int]:
+    """Which of the non-trainable variables are states of random streams."""
+    weights = {id(weight) for weight in model.weights}
+    return [
+        index
+        for index, variable in enumerate(model.non_trainable_variables)
+        if id(variable) not in weights
+    ]
+
+
+def seeds_of_examples(seed, count):
+    """(count, 2) states of streams, made from one of shape (2,)."""
+    steps = ops.cast(ops.arange(1, count + 1), seed.dtype)
+    first = seed[0] + steps * ops.cast(STRIDE, seed.dtype)
+    return ops.stack([first, ops.zeros_like(first) + seed[1]], axis=1)
+
+
+class Vectorized:
+    """Runs a model on each example of a batch, as one program or in a loop.
+
+    Args:
+        model: the built model to differentiate.
+        owner: the compiled model whose loss is taken.
+        loop: whether to take one example after the other: slower, and less
+            memory.
+    """
+
+    def __init__(self, model, owner, loop: bool = False):
+        self.model = model
+        self.owner = owner
+        self.map = ops.map if loop else ops.vectorized_map
+        self.seeds = seed_indices(model)
+
+    def run(self, trainable, state, x, y, weight, views: int = 1) -> Batch:
+        """Differentiate the loss of each example.
+
+        Args:
+            trainable: values of the trainable variables.
+            state: values of the others.
+            x: inputs, `views` rows for each example, one after the other.
+            y: targets, a row per example.
+            weight: sample weights, a row per example, or `None`.
+            views: how many views of an example its loss is the mean over.
+        """
+        parts = (tree.map_structure(lambda t: _by_view(t, views), x), y, weight)
+        leaves = [each for each in tree.flatten(parts) if each is not None]
+        count = ops.shape(leaves[0])[0]
+        seeds = [seeds_of_examples(state[i], count) for i in self.seeds]
+
+        def one(arguments):
+            leaves, seeds = arguments
+            x, y, weight = filled(parts, leaves)
+            return self._one(trainable, self._with(state, seeds), x, y, weight)
+
+        grads, outputs, losses, ends = self.map(one, (leaves, seeds))
+        new_state = self._with(
+            state,
+            [
+                ops.stack([state[i][0], end[0]])
+                for i, end in zip(self.seeds, ends, strict=True)
+            ],
+        )
+        return Batch(Materialised(grads), outputs, losses, new_state)
+
+    def _with(self, state, seeds):
+        state = list(state)
+        for index, seed in zip(self.seeds, seeds, strict=True):
+            state[index] = seed
+        return state
+
+    def _one(self, trainable, state, x, y, weight):
+        """Gradients, outputs of the first view, loss and ends of streams."""
+        y, weight = (
+            tree.map_structure(
+                lambda t: None if t is None else first_axis(t), each
+            )
+            for each in (y, weight)
+        )
+        views = tree.flatten(x)[0].shape[0]
+
+        def loss(trainable):
+            y_pred, new_state, _ = backend.stateless_call(
+                self.model, trainable, state, x, training=True
+            )
+            shown = [y_pred]
+            if views > 1:
+                shown = [
+                    tree.map_structure(lambda t, k=k: t[k : k + 1], y_pred)
+                    for k in range(views)
+                ]
+            losses = [loss_of_one(self.owner, y, v, weight) for v in shown]
+            ends = [new_state[i][1] for i in self.seeds]
+            first = tree.map_structure(lambda t: t[0], shown[0])
+            value = sum(losses) / views
+            return value, (first, value, ends)
+
+        _, (first, value, ends), grads = backend.gradients_with_aux(
+            loss, list(trainable)
+        )
+        return grads, first, value, ends
+
+
+def _by_view(tensor, views):
+    """(rows, ...) -> (examples, views, ...)."""
+    return ops.reshape(tensor, (-1, views, *tensor.shape[1:]))
