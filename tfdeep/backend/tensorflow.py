@@ -56,11 +56,13 @@ def value_and_vjp(function, primals, cotangent):
         tape.watch(primals)
         outputs = function(*primals)
     return outputs, tape.gradient(
+    grads = tape.gradient(
         outputs,
         primals,
         output_gradients=cotangent,
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
+    return [tf.convert_to_tensor(grad) for grad in grads]
 
 
 def after(tensors, events):

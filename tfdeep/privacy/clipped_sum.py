@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 from keras import ops, tree
 
-from tfdeep.privacy.per_example.gradients import per_row
 
 
 class ClippedSum(NamedTuple):
@@ -99,7 +98,3 @@ def _factors(squares, kept, clipping, clip, groups):
             found[index] = factor
     return found
 
-
-def zero_where(condition, tensor):
-    """The rows of a tensor, 0 where the condition (batch,) holds."""
-    return ops.where(per_row(condition, tensor), 0.0, tensor)

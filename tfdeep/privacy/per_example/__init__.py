@@ -1,6 +1,8 @@
 """Gradients of the examples of a batch, each by the cheapest exact way."""
 
 from tfdeep.checks import check_choice
+from tfdeep.privacy.per_example.book_keeping import BookKeeping
+from tfdeep.privacy.per_example.replay import CannotOpen
 from tfdeep.privacy.per_example.vectorized import Vectorized
 
 METHODS = ("auto", "vectorized", "loop")
@@ -15,4 +17,9 @@ def engine_for(model, owner, method: str):
         method: `"auto"`, `"vectorized"` or `"loop"`.
     """
     check_choice("method", method, METHODS)
+    if method == "auto":
+        try:
+            return BookKeeping(model, owner)
+        except CannotOpen:
+            method = "vectorized"
     return Vectorized(model, owner, loop=method == "loop")

@@ -1,16 +1,22 @@
-"""The gradients of the examples of a batch, each in memory as it is."""
+"""Gradients of the examples of a batch, in the forms they are cheapest in.
+
+Each form of the gradient of one weight knows three things: its squared norm
+per example, its sum over examples with a factor each, and itself. All are
+float32 at least: half precision would lose small terms of long sums.
+"""
+
+from functools import reduce
 
 from keras import ops
 
 
 def square_sums(tensor):
-    """The sum of squares within each example, in float32 or better."""
-    wide = widened(tensor)
-    return ops.sum(ops.square(ops.reshape(wide, (ops.shape(wide)[0], -1))), -1)
+    """The sum of squares within each example, (batch,)."""
+    return ops.sum(ops.square(tensor), axis=tuple(range(1, len(tensor.shape))))
 
 
 def widened(tensor):
-    """Half precision as float32: sums of many squares need it."""
+    """Half precision as float32."""
     half = str(tensor.dtype).endswith(("bfloat16", "float16"))
     return ops.cast(tensor, "float32") if half else tensor
 
@@ -20,32 +26,236 @@ def per_row(values, tensor):
     return ops.reshape(values, (-1, *(1,) * (len(tensor.shape) - 1)))
 
 
-class Materialised:
-    """Gradients of shape (batch, *shape), one tensor per weight."""
+def zero_unless(kept, tensor):
+    """The rows of a tensor where `kept` (batch,) holds, 0 elsewhere."""
+    return ops.where(per_row(kept, tensor), tensor, ops.zeros_like(tensor))
 
-    def __init__(self, tensors: list):
-        self.tensors = tensors
+
+class Instances:
+    """Gradients in memory as they are.
+
+    Args:
+        tensor: (batch, *shape).
+    """
+
+    def __init__(self, tensor):
+        self.tensor = widened(tensor)
+
+    def square_norms(self):
+        return square_sums(self.tensor)
+
+    def weighted_sum(self, factors, kept):
+        tensor = zero_unless(kept, self.tensor)
+        flat = ops.reshape(tensor, (ops.shape(tensor)[0], -1))
+        total = ops.matmul(ops.cast(factors, flat.dtype)[None], flat)
+        return ops.reshape(total, tensor.shape[1:])
+
+    def records(self, kept):
+        return zero_unless(kept, self.tensor)
+
+    def __add__(self, other):
+        return Instances(self.tensor + other.records_of_all())
+
+    def records_of_all(self):
+        return self.tensor
+
+
+class Product:
+    """sum_t a_t g_t^T, of inputs and output gradients at positions t.
+
+    Its norm comes from the pairs of positions, or from the product itself,
+    whichever is the smaller:
+
+        |A^T G|^2 = sum_{s,t} (a_s . a_t) (g_s . g_t)
+
+    Args:
+        inputs: (batch, positions, groups, in).
+        grads: (batch, positions, groups, out).
+        fold: function that brings (..., groups, in, out) to the shape of the
+            weight, with as many axes before it.
+    """
+
+    def __init__(self, inputs, grads, fold):
+        self.inputs = widened(inputs)
+        self.grads = widened(grads)
+        self.fold = fold
+        self._product = None
+
+    def product(self):
+        """(batch, groups, in, out)."""
+        if self._product is None:
+            self._product = batched_product(self.inputs, self.grads)
+        return self._product
+
+    def _prefers_pairs(self) -> bool:
+        positions, size = self.inputs.shape[1], self.inputs.shape[3]
+        if positions is None:
+            return False
+        return 2 * positions**2 < size * self.grads.shape[3]
+
+    def square_norms(self):
+        if self.inputs.shape[1] == 1:
+            return ops.sum(
+                ops.sum(ops.square(self.inputs), axis=(1, 3))
+                * ops.sum(ops.square(self.grads), axis=(1, 3)),
+                axis=1,
+            )
+        if not self._prefers_pairs():
+            return square_sums(self.product())
+        pairs = pairs_of(self.inputs) * pairs_of(self.grads)
+        return ops.sum(pairs, axis=(1, 2, 3))
+
+    def weighted_sum(self, factors, kept):
+        if self._product is not None:
+            return self.fold(
+                Instances(self._product).weighted_sum(factors, kept)
+            )
+        grads = zero_unless(kept, self.grads)
+        grads = grads * per_row(ops.cast(factors, grads.dtype), grads)
+        inputs = zero_unless(kept, self.inputs)
+        return self.fold(batched_product(_as_one(inputs), _as_one(grads))[0])
+
+    def records(self, kept):
+        return zero_unless(kept, self.records_of_all())
+
+    def records_of_all(self):
+        return self.fold(self.product())
+
+    def __add__(self, other):
+        same = isinstance(other, Product) and (
+            self.inputs.shape[2:] == other.inputs.shape[2:]
+        )
+        if not same:
+            return Instances(self.records_of_all()) + other
+        return Product(
+            ops.concatenate([self.inputs, other.inputs], axis=1),
+            ops.concatenate([self.grads, other.grads], axis=1),
+            self.fold,
+        )
+
+
+def batched_product(inputs, grads):
+    """(n, t, groups, in), (n, t, groups, out) -> (n, groups, in, out)."""
+    if inputs.shape[2] == 1:
+        left = ops.transpose(inputs[:, :, 0], (0, 2, 1))
+        return ops.matmul(left, grads[:, :, 0])[:, None]
+    if inputs.shape[3] == 1:  # Depthwise: no matrix to multiply.
+        return ops.sum(inputs[..., None] * grads[:, :, :, None], axis=1)
+    left = ops.transpose(inputs, (0, 2, 3, 1))
+    return ops.matmul(left, ops.transpose(grads, (0, 2, 1, 3)))
+
+
+def pairs_of(tensor):
+    """(n, t, groups, k) -> (n, groups, t, t): products of all pairs."""
+    tensor = ops.transpose(tensor, (0, 2, 1, 3))
+    return ops.matmul(tensor, ops.transpose(tensor, (0, 1, 3, 2)))
+
+
+def _as_one(tensor):
+    """All positions of all examples as those of one: (1, n t, ...)."""
+    return ops.reshape(tensor, (1, -1, *tensor.shape[2:]))
+
+
+class Lookup:
+    """Gradients of a table of which each example used a few rows.
+
+    Args:
+        rows: (batch, positions), whole numbers.
+        grads: (batch, positions, width).
+        size: how many rows the table has.
+    """
+
+    def __init__(self, rows, grads, size: int):
+        self.rows = rows
+        self.grads = widened(grads)
+        self.size = size
+
+    def square_norms(self):
+        same = self.rows[:, :, None] == self.rows[:, None, :]
+        pairs = pairs_of(self.grads[:, :, None])[:, 0]
+        return ops.sum(ops.where(same, pairs, 0.0), axis=(1, 2))
+
+    def weighted_sum(self, factors, kept):
+        grads = zero_unless(kept, self.grads)
+        grads = grads * per_row(ops.cast(factors, grads.dtype), grads)
+        return self._scattered(self.rows, grads, self.size)
+
+    def _scattered(self, rows, grads, size):
+        return ops.segment_sum(
+            ops.reshape(grads, (-1, grads.shape[-1])),
+            ops.reshape(rows, (-1,)),
+            num_segments=size,
+        )
+
+    def records(self, kept):
+        return zero_unless(kept, self.records_of_all())
+
+    def records_of_all(self):
+        count, width = ops.shape(self.rows)[0], self.grads.shape[-1]
+        first = ops.cast(ops.arange(count) * self.size, self.rows.dtype)
+        table = self._scattered(
+            self.rows + first[:, None], self.grads, count * self.size
+        )
+        return ops.reshape(table, (count, self.size, width))
+
+    def __add__(self, other):
+        if not isinstance(other, Lookup):
+            return Instances(self.records_of_all()) + other
+        return Lookup(
+            ops.concatenate([self.rows, other.rows], axis=1),
+            ops.concatenate([self.grads, other.grads], axis=1),
+            self.size,
+        )
+
+
+class Absent:
+    """The gradient of a weight that the loss does not depend on.
+
+    Args:
+        shape: that of the weight.
+        count: how many examples there are.
+    """
+
+    def __init__(self, shape, count):
+        self.shape = tuple(shape)
+        self.count = count
+
+    def square_norms(self):
+        return ops.zeros((self.count,))
+
+    def weighted_sum(self, factors, kept):
+        return ops.zeros(self.shape)
+
+    def records(self, kept):
+        return ops.zeros((self.count, *self.shape))
+
+
+class Gradients:
+    """The gradients of all trainable weights, in their order.
+
+    Args:
+        forms: one of the forms above per weight.
+    """
+
+    def __init__(self, forms: list):
+        self.forms = forms
 
     def square_norms(self) -> list:
         """|g_i|^2 per weight, each (batch,)."""
-        return [square_sums(each) for each in self.tensors]
+        return [form.square_norms() for form in self.forms]
 
-    def weighted_sums(self, factors: list, finite) -> list:
-        """sum_i c_i g_i per weight, without what is not finite."""
+    def weighted_sums(self, factors: list, kept) -> list:
+        """sum_i c_i g_i per weight, over the examples that are kept."""
         return [
-            ops.einsum(
-                "n,n...->...",
-                ops.cast(factor, wide.dtype),
-                ops.where(per_row(finite, wide), wide, 0.0),
-            )
-            for factor, wide in zip(
-                factors, map(widened, self.tensors), strict=True
-            )
+            form.weighted_sum(factor, kept)
+            for form, factor in zip(self.forms, factors, strict=True)
         ]
 
-    def records(self, finite) -> list:
-        """The gradients, zero where an example is not finite."""
-        return [
-            ops.where(per_row(finite, wide), wide, 0.0)
-            for wide in map(widened, self.tensors)
-        ]
+    def records(self, kept) -> list:
+        """The gradients (batch, *shape) per weight, 0 where not kept."""
+        return [form.records(kept) for form in self.forms]
+
+
+def added(forms: list):
+    """The gradient of a weight that was used in several places."""
+    return reduce(lambda one, other: one + other, forms)

@@ -8,7 +8,7 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.privacy.per_example.batch import Batch
-from tfdeep.privacy.per_example.gradients import Materialised
+from tfdeep.privacy.per_example.gradients import Gradients, Instances
 from tfdeep.privacy.per_example.loss import filled, first_axis, loss_of_one
 
 STRIDE = 2654435761  # Of Knuth's multiplicative hash: spreads small numbers.
@@ -76,7 +76,8 @@ class Vectorized:
                 for i, end in zip(self.seeds, ends, strict=True)
             ],
         )
-        return Batch(Materialised(grads), outputs, losses, new_state)
+        gradients = Gradients([Instances(each) for each in grads])
+        return Batch(gradients, outputs, losses, new_state)
 
     def _with(self, state, seeds):
         state = list(state)

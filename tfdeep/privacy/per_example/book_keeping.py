@@ -1,0 +1,147 @@
+"""Gradients of each example from one forward and one backward pass.
+
+The backward pass gives the gradients by the outputs of all layers at once.
+With what went into each layer they say everything about its weights.
+"""
+
+import keras
+from keras import ops, tree
+
+from tfdeep import backend
+from tfdeep.inside import is_graph
+from tfdeep.privacy.per_example.batch import Batch
+from tfdeep.privacy.per_example.gradients import Absent, Gradients, added
+from tfdeep.privacy.per_example.loss import losses_of_rows
+from tfdeep.privacy.per_example.replay import (
+    CannotOpen,
+    Replay,
+    as_started,
+    steps_of,
+    takes_training,
+)
+from tfdeep.privacy.per_example.vectorized import seed_indices
+from tfdeep.training.graph import calls_between, ends
+from tfdeep.training.taps import input_shape_of, symbols
+
+
+class BookKeeping:
+    """Runs a model on a batch as its steps, and keeps what passes through.
+
+    Args:
+        model: the built model to differentiate.
+        owner: the compiled model whose loss is taken.
+
+    Raises:
+        CannotOpen: if the layers of the model cannot be told apart.
+    """
+
+    def __init__(self, model, owner):
+        self.model = model
+        self.owner = owner
+        self.seeds = seed_indices(model)
+        starts, self.results = _ends_of(model)
+        self.starts = tree.flatten(starts)
+        calls = calls_between(starts, self.results)
+        self.steps = steps_of(calls)
+        self._check_whole()
+
+    def _check_whole(self):
+        """Raise unless all trainable weights are in the steps."""
+        found = {id(v) for step in every(self.steps) for v in _weights(step)}
+        if any(id(v) not in found for v in self.model.trainable_variables):
+            raise CannotOpen(self.model.name)
+
+    def run(self, trainable, state, x, y, weight, views: int = 1) -> Batch:
+        """Differentiate the loss of each example; see `Vectorized.run`."""
+        model = self.model
+        mapping = [
+            *zip(model.trainable_variables, trainable, strict=True),
+            *zip(model.non_trainable_variables, state, strict=True),
+        ]
+        y, weight = (
+            tree.map_structure(lambda t: _repeated(t, views), each)
+            for each in (y, weight)
+        )
+        steps = []
+
+        def loss(tap):
+            replay = Replay(tap)
+            with keras.StatelessScope(mapping) as scope:
+                outputs = replay.run(
+                    self.steps,
+                    self.starts,
+                    as_started(self.starts, tree.flatten(x)),
+                    self.results,
+                )
+            losses = losses_of_rows(self.owner, y, outputs, weight)
+            ends = [
+                scope.get_current_value(v)
+                for v in model.non_trainable_variables
+            ]
+            steps[:] = [(step, count) for step, _, count in replay.records]
+            kept = [tensors for _, tensors, _ in replay.records]
+            shown = tree.map_structure(lambda t: t[::views], outputs)
+            return ops.sum(losses) / views, (shown, losses, ends, kept)
+
+        _, (shown, losses, ends, kept), grads = backend.tapped_gradients(loss)
+        with keras.StatelessScope(mapping):
+            forms = _forms(steps, kept, grads, views)
+        losses = ops.mean(ops.reshape(losses, (-1, views)), axis=1)
+        count = ops.shape(losses)[0]
+        gradients = Gradients(
+            [
+                added(forms[id(v)]) if id(v) in forms else Absent(v.shape, count)
+                for v in model.trainable_variables
+            ]
+        )
+        return Batch(gradients, shown, losses, ends)
+
+
+def _forms(steps, kept, grads, views):
+    """The forms of the gradients, by the identity of their variable."""
+    found: dict[int, list] = {}
+    waiting = iter(grads)
+    for (step, count), tensors in zip(steps, kept, strict=True):
+        mine = [next(waiting) for _ in range(count)]
+        for variable, form in step.rule.forms(tensors, mine, views):
+            found.setdefault(id(variable), []).append(form)
+    return found
+
+
+def _repeated(tensor, views):
+    """A row for each view of an example."""
+    if tensor is None or views == 1:
+        return tensor
+    return ops.repeat(tensor, views, axis=0)
+
+
+def every(steps):
+    """The steps, and those within them, that run by a rule."""
+    for step in steps:
+        if step.rule is not None:
+            yield step
+        yield from every(step.parts)
+
+
+def _weights(step):
+    return step.call.operation.trainable_variables
+
+
+def _ends_of(model):
+    """Symbolic inputs and outputs of any model that has them."""
+    if is_graph(model):
+        return ends(model)
+    shape = input_shape_of(model)
+    if shape is None:
+        raise CannotOpen(model.name)
+    inputs = symbols(shape)
+    arguments = {"training": True} if takes_training(model) else {}
+    try:
+        # Past `__call__`, which would show one call: that of the model.
+        outputs = model.call(inputs, **arguments)
+    except Exception as error:  # Whatever it does with a symbol.
+        raise CannotOpen(model.name) from error
+    known = [isinstance(t, keras.KerasTensor) for t in tree.flatten(outputs)]
+    if not all(known):
+        raise CannotOpen(model.name)
+    return inputs, outputs

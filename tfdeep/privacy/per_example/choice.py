@@ -1,0 +1,90 @@
+"""Which rule a layer gets."""
+
+import keras
+from keras import layers
+
+from tfdeep.inside import layers_of
+from tfdeep.layers.grouped_conv import GroupedConv2D
+from tfdeep.privacy.per_example.convolution import (
+    ConvolutionRule,
+    DepthwiseRule,
+    SeparableRule,
+    TransposedRule,
+)
+from tfdeep.privacy.per_example.dense import DenseRule
+from tfdeep.privacy.per_example.einsum import EinsumDenseRule
+from tfdeep.privacy.per_example.embedding import EmbeddingRule
+from tfdeep.privacy.per_example.mapped import MappedRule
+from tfdeep.privacy.per_example.normalization import (
+    GroupNormalizationRule,
+    LayerNormalizationRule,
+    RMSNormalizationRule,
+)
+from tfdeep.privacy.per_example.rules import Rule
+
+# Exact classes: a subclass may compute something else.
+RULES: dict[type, type[Rule]] = {
+    layers.Dense: DenseRule,
+    layers.Conv1D: ConvolutionRule,
+    layers.Conv2D: ConvolutionRule,
+    layers.Conv3D: ConvolutionRule,
+    GroupedConv2D: ConvolutionRule,
+    layers.DepthwiseConv1D: DepthwiseRule,
+    layers.DepthwiseConv2D: DepthwiseRule,
+    layers.SeparableConv1D: SeparableRule,
+    layers.SeparableConv2D: SeparableRule,
+    layers.Conv1DTranspose: TransposedRule,
+    layers.Conv2DTranspose: TransposedRule,
+    layers.Conv3DTranspose: TransposedRule,
+    layers.EinsumDense: EinsumDenseRule,
+    layers.Embedding: EmbeddingRule,
+    layers.LayerNormalization: LayerNormalizationRule,
+    layers.GroupNormalization: GroupNormalizationRule,
+    layers.RMSNormalization: RMSNormalizationRule,
+}
+
+
+def rule_for(call) -> Rule | None:
+    """The rule of one call, `None` if only the mapped one fits."""
+    layer = call.operation
+    kind = RULES.get(type(layer))
+    if kind is None or _changed(layer):
+        return None
+    rule = kind(layer)
+    return rule if rule.fits(call.args, call.kwargs) else None
+
+
+def mapped_rule_for(call) -> Rule | None:
+    """The rule that runs the layer again; `None` if it draws numbers."""
+    layer = call.operation
+    if draws_numbers(layer) or any(_masked(each) for each in call.inputs):
+        return None
+    return MappedRule(layer)
+
+
+def draws_numbers(layer) -> bool:
+    """Whether a layer holds a stream of random numbers."""
+    weights = {id(weight) for weight in layer.weights}
+    return any(id(v) not in weights for v in layer.non_trainable_variables)
+
+
+def own_variables(layer) -> list:
+    """The variables of a layer that are not those of a layer within it."""
+    inner = {
+        id(variable)
+        for part in layers_of(layer)[1:]
+        for variable in part.variables
+    }
+    return [v for v in layer.variables if id(v) not in inner]
+
+
+def _masked(tensor) -> bool:
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
+def _changed(layer: keras.Layer) -> bool:
+    """Whether a layer computes with other weights than it says."""
+    return bool(
+        getattr(layer, "lora_enabled", False)
+        or getattr(layer, "quantization_mode", None)
+    )

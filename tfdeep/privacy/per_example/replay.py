@@ -1,0 +1,202 @@
+"""A model as a list of steps, run with marks at what has weights.
+
+The calls of a Functional or Sequential model are known; a model written by
+hand, or a layer made of layers, is called once with symbolic tensors to learn
+them. Steps with trainable weights run by their rule, all others as they are.
+"""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from tfdeep.inside import is_graph
+from tfdeep.privacy.per_example.choice import (
+    mapped_rule_for,
+    own_variables,
+    rule_for,
+)
+from tfdeep.privacy.per_example.masks import mask_of, with_mask
+from tfdeep.privacy.per_example.rules import Rule
+from tfdeep.training.graph import Call, calls_between, ends
+
+
+@dataclass(eq=False)
+class Step:
+    """One call, and how it is run.
+
+    Args:
+        call: the call.
+        rule: the rule of a layer with trainable weights.
+        parts: the steps within it, where it is opened.
+        starts: the symbolic inputs of the parts, if they have their own.
+        results: the symbolic outputs of the parts.
+    """
+
+    call: Call
+    rule: Rule | None = None
+    parts: list["Step"] = field(default_factory=list)
+    starts: list = field(default_factory=list)
+    results: list = field(default_factory=list)
+
+
+class CannotOpen(Exception):
+    """Raised where the layers within a layer cannot be told apart."""
+
+
+def steps_of(calls: list[Call]) -> list[Step]:
+    """How each call is run; raises `CannotOpen` if one cannot be."""
+    return [_step(call) for call in calls]
+
+
+def _step(call: Call) -> Step:
+    layer = call.operation
+    if not isinstance(layer, keras.layers.Layer):
+        return Step(call)
+    if not layer.trainable_variables:
+        return Step(call)
+    rule = rule_for(call)
+    if rule is not None:
+        return Step(call, rule)
+    try:
+        return _opened(call)
+    except CannotOpen:
+        rule = mapped_rule_for(call)
+        if rule is None:
+            raise
+        return Step(call, rule)
+
+
+def _opened(call: Call) -> Step:
+    layer = call.operation
+    if is_graph(layer):
+        starts, results = ends(layer)
+        starts, results = tree.flatten(starts), tree.flatten(results)
+        if len(starts) != len(call.inputs):
+            raise CannotOpen(layer.name)
+        return Step(call, None, steps_of(call.parts), starts, results)
+    if own_variables(layer):
+        raise CannotOpen(layer.name)
+    kwargs = dict(call.kwargs)
+    if takes_training(layer):
+        kwargs.setdefault("training", True)
+    try:
+        outputs = tree.flatten(layer.call(*call.args, **kwargs))
+    except Exception as error:  # Whatever a layer does with a symbol.
+        raise CannotOpen(layer.name) from error
+    parts = calls_between(call.inputs, outputs, f"{call.path}/")
+    _check_whole(layer, parts, outputs)
+    return Step(call, None, steps_of(parts), [], outputs)
+
+
+def _check_whole(layer, parts: list[Call], outputs: list) -> None:
+    """Raise unless the calls are all that the layer does with its weights."""
+    used = {
+        id(variable)
+        for part in parts
+        if isinstance(part.operation, keras.layers.Layer)
+        for variable in part.operation.variables
+    }
+    arguments = [
+        each for part in parts for each in tree.flatten((part.args, part.kwargs))
+    ]
+    if (
+        any(not isinstance(each, keras.KerasTensor) for each in outputs)
+        or any(isinstance(each, keras.Variable) for each in arguments)
+        or any(id(v) not in used for v in layer.trainable_variables)
+    ):
+        raise CannotOpen(layer.name)
+
+
+def takes_training(layer) -> bool:
+    """Whether a layer's call has the argument `training`."""
+    return "training" in inspect.signature(layer.call).parameters
+
+
+class Replay:
+    """One run of steps with tensors in the place of symbols.
+
+    Args:
+        tap: marks a tensor; see `tfdeep.backend.tapped_gradients`.
+    """
+
+    def __init__(self, tap):
+        self._tap = tap
+        self._values: dict[int, Any] = {}
+        self.records: list[tuple[Step, list, int]] = []
+        self._marks = 0
+
+    def run(self, steps, starts, inputs, results):
+        """Return what the symbols `results` come to.
+
+        Args:
+            steps: the steps, in order.
+            starts: symbolic inputs.
+            inputs: tensors in their place.
+            results: a structure of symbolic outputs.
+        """
+        for symbol, tensor in zip(starts, inputs, strict=True):
+            self._values[id(symbol)] = tensor
+        for step in steps:
+            self._run(step)
+        return tree.map_structure(self._value, results)
+
+    def _value(self, each):
+        if isinstance(each, keras.KerasTensor):
+            return self._values[id(each)]
+        return each
+
+    def _mark(self, tensor):
+        self._marks += 1
+        return self._tap(tensor)
+
+    def _run(self, step: Step) -> None:
+        call = step.call
+        args, kwargs = tree.map_structure(self._value, (call.args, call.kwargs))
+        if step.parts:
+            tensors = [self._value(each) for each in call.inputs]
+            starts = step.starts or call.inputs
+            outputs = self.run(step.parts, starts, tensors, step.results)
+        elif step.rule is not None:
+            outputs = self._by_rule(step, args, kwargs)
+        else:
+            outputs = call.operation(*args, **_with_training(call, kwargs))
+        for symbol, tensor in zip(
+            call.outputs, tree.flatten(outputs), strict=True
+        ):
+            self._values[id(symbol)] = tensor
+
+    def _by_rule(self, step: Step, args, kwargs):
+        before = self._marks
+        layer = step.call.operation
+        if step.rule.runs_alone:
+            outputs, kept = step.rule.forward(self._mark, args[0])
+            if layer.supports_masking:
+                mask = layer.compute_mask(args[0], mask_of(args[0]))
+                outputs = with_mask(outputs, mask)
+        else:
+            kwargs = _with_training(step.call, kwargs)
+            outputs, kept = step.rule.forward(self._mark, *args, **kwargs)
+        self.records.append((step, kept, self._marks - before))
+        return outputs
+
+
+def _with_training(call: Call, kwargs: dict) -> dict:
+    layer = call.operation
+    if isinstance(layer, keras.layers.Layer) and takes_training(layer):
+        return {"training": True, **kwargs}
+    return kwargs
+
+
+def as_started(symbols: list, tensors: list) -> list:
+    """Inputs as a Functional model takes them: their dtype, their rank."""
+    found = []
+    for symbol, tensor in zip(symbols, tensors, strict=True):
+        tensor = ops.cast(tensor, symbol.dtype)
+        if len(tensor.shape) == len(symbol.shape) - 1:
+            tensor = ops.expand_dims(tensor, -1)
+        found.append(tensor)
+    return found
+
