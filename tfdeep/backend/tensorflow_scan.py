@@ -14,6 +14,8 @@ def scan(function, carry, inputs, reverse, recompute):
         function = recomputed(function)
     inputs = [tf.convert_to_tensor(x) for x in inputs]
     count = inputs[0].shape[0]
+    if count is None:  # The size of a batch, which may differ at the end.
+        count = tf.shape(inputs[0])[0]
     if tf.executing_eagerly():
         return _in_python(function, carry, inputs, count, reverse)
     return _as_loop(function, carry, inputs, count, reverse)

@@ -1,5 +1,7 @@
 """Training with differential privacy: DP-SGD in an ordinary `fit`."""
 
+from tfdeep.privacy.adaptive_clipping import AdaptiveClipping
+from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy.clipping import (
     AutomaticClipping,
     FlatClipping,
@@ -7,12 +9,18 @@ from tfdeep.privacy.clipping import (
 )
 from tfdeep.privacy.mechanisms import GaussianMechanism, Mechanism
 from tfdeep.privacy.private_model import PrivateModel
+from tfdeep.privacy.tree_aggregation import TreeAggregation
+from tfdeep.privacy.views import Views
 
 __all__ = [
+    "AdaptiveClipping",
     "AutomaticClipping",
+    "Averaging",
     "FlatClipping",
     "GaussianMechanism",
     "Mechanism",
     "PerLayerClipping",
     "PrivateModel",
+    "TreeAggregation",
+    "Views",
 ]

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 from keras import ops, tree
 
 
-
 class ClippedSum(NamedTuple):
     """A clipped sum over a batch, and what was seen on the way.
 
@@ -16,6 +15,10 @@ class ClippedSum(NamedTuple):
         clipped: how many examples were clipped.
         present: how many examples there were, padding left out.
         not_finite: how many of them had a gradient that was not finite.
+        outputs: outputs of the model, of the first view of each example.
+        losses: (batch,) losses, weighted.
+        state: new values of the model's variables that are not trained.
+        augmented: the same of the layer that makes views.
     """
 
     sums: list
@@ -24,6 +27,10 @@ class ClippedSum(NamedTuple):
     clipped: Any
     present: Any
     not_finite: Any
+    outputs: Any = None
+    losses: Any = None
+    state: Any = None
+    augmented: Any = None
 
 
 def presence(weight, count):
@@ -97,4 +104,3 @@ def _factors(squares, kept, clipping, clip, groups):
         for index in group:
             found[index] = factor
     return found
-

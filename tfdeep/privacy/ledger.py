@@ -13,21 +13,19 @@ class Ledger(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self._at_most = 0
+        self._at_most = 0.0
+        self._step = 1.0
 
     def on_train_begin(self, logs=None):
         self._at_most = self.model.updates_left()
+        self._step = self.model.updates_per_execution()
 
     def on_train_batch_end(self, batch, logs=None):
-        model = self.model
-        if model.plan is None:
-            return
-        step = model.updates_per_execution()
-        self._at_most -= step
-        if self._at_most < step:
-            self._at_most = model.updates_left()
-            if self._at_most < step:
-                model.stop_training = True
+        self._at_most -= self._step
+        if self._at_most < self._step:
+            self._at_most = self.model.updates_left()
+            if self._at_most < self._step:
+                self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:

@@ -12,6 +12,7 @@ from tfdeep.inside import is_graph
 from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Absent, Gradients, added
 from tfdeep.privacy.per_example.loss import losses_of_rows
+from tfdeep.privacy.per_example.mapped import maps_one_by_one
 from tfdeep.privacy.per_example.replay import (
     CannotOpen,
     Replay,
@@ -50,6 +51,21 @@ class BookKeeping:
         found = {id(v) for step in every(self.steps) for v in _weights(step)}
         if any(id(v) not in found for v in self.model.trainable_variables):
             raise CannotOpen(self.model.name)
+
+    def describe(self) -> str:
+        """A line for each call of a layer with weights: how it is clipped."""
+        rows = [
+            (step.call.path, type(step.call.operation).__name__, _way(step))
+            for step in every(self.steps)
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(
+                text.ljust(width)
+                for text, width in zip(row, widths, strict=True)
+            ).rstrip()
+            for row in rows
+        )
 
     def run(self, trainable, state, x, y, weight, views: int = 1) -> Batch:
         """Differentiate the loss of each example; see `Vectorized.run`."""
@@ -90,7 +106,9 @@ class BookKeeping:
         count = ops.shape(losses)[0]
         gradients = Gradients(
             [
-                added(forms[id(v)]) if id(v) in forms else Absent(v.shape, count)
+                added(forms[id(v)])
+                if id(v) in forms
+                else Absent(v.shape, count)
                 for v in model.trainable_variables
             ]
         )
@@ -121,6 +139,14 @@ def every(steps):
         if step.rule is not None:
             yield step
         yield from every(step.parts)
+
+
+def _way(step) -> str:
+    if step.rule.runs_alone:
+        return "book-keeping"
+    if maps_one_by_one(step.call.operation):
+        return "layer by example, one after the other"
+    return "layer by example, vectorised"
 
 
 def _weights(step):

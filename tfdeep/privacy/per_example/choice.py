@@ -63,9 +63,33 @@ def mapped_rule_for(call) -> Rule | None:
 
 
 def draws_numbers(layer) -> bool:
-    """Whether a layer holds a stream of random numbers."""
+    """Whether a layer in training mode uses a stream of random numbers."""
     weights = {id(weight) for weight in layer.weights}
-    return any(id(v) not in weights for v in layer.non_trainable_variables)
+    return any(
+        id(variable) not in weights
+        for part in layers_of(layer)
+        if not _never_drops(part)
+        for variable in _streams(part)
+    )
+
+
+def _streams(layer) -> list:
+    """The states of a layer's own streams, not of those of its parts."""
+    inner = {
+        id(variable)
+        for part in layers_of(layer)[1:]
+        for variable in part.non_trainable_variables
+    }
+    return [v for v in layer.non_trainable_variables if id(v) not in inner]
+
+
+def _never_drops(layer) -> bool:
+    """Whether it is a recurrent cell, or a layer of one, without dropout."""
+    cell = getattr(layer, "cell", layer)
+    rates = [
+        getattr(cell, name, None) for name in ("dropout", "recurrent_dropout")
+    ]
+    return rates == [0.0, 0.0]
 
 
 def own_variables(layer) -> list:

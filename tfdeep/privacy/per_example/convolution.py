@@ -68,13 +68,18 @@ class ConvolutionRule(Rule):
         return ops.moveaxis(tensor, self.channel_axis(tensor), -1)
 
     def forms(self, kept, grads, views):
-        (x,), (dz,) = map(self.channels_last, kept), map(
-            self.channels_last, grads
+        (x,), (dz,) = (
+            map(self.channels_last, kept),
+            map(self.channels_last, grads),
         )
         layer = self.layer
         patches = patches_of(
-            x, layer.kernel_size, layer.strides, layer.dilation_rate,
-            self.padding, dz.shape[1:-1],
+            x,
+            layer.kernel_size,
+            layer.strides,
+            layer.dilation_rate,
+            self.padding,
+            dz.shape[1:-1],
         )
         product = grouped_product(
             patches, dz, layer.groups, views, layer.kernel.shape
@@ -141,8 +146,7 @@ def patches_of(x, size, strides, dilation, padding: str, positions):
     ]
     if padding == "same":
         missing = [
-            max(end - n, 0)
-            for end, n in zip(reach, x.shape[1:-1], strict=True)
+            max(end - n, 0) for end, n in zip(reach, x.shape[1:-1], strict=True)
         ]
         widths = [[each // 2, each - each // 2] for each in missing]
         if any(missing):
@@ -156,8 +160,8 @@ def patches_of(x, size, strides, dilation, padding: str, positions):
             )
         )
         found.append(x[(slice(None), *index)])
-    patches = found[0][..., None, :] if len(found) == 1 else ops.stack(
-        found, axis=-2
+    patches = (
+        found[0][..., None, :] if len(found) == 1 else ops.stack(found, axis=-2)
     )
     return ops.reshape(
         patches, (-1, math.prod(positions), len(found), channels)
@@ -178,8 +182,9 @@ class DepthwiseRule(ConvolutionRule):
         )
 
     def forms(self, kept, grads, views):
-        (x,), (dz,) = map(self.channels_last, kept), map(
-            self.channels_last, grads
+        (x,), (dz,) = (
+            map(self.channels_last, kept),
+            map(self.channels_last, grads),
         )
         return [
             self.depthwise_form(x, dz, self.layer.kernel, views),
@@ -189,12 +194,14 @@ class DepthwiseRule(ConvolutionRule):
     def depthwise_form(self, x, dz, kernel, views):
         layer = self.layer
         patches = patches_of(
-            x, layer.kernel_size, layer.strides, layer.dilation_rate,
-            self.padding, dz.shape[1:-1],
+            x,
+            layer.kernel_size,
+            layer.strides,
+            layer.dilation_rate,
+            self.padding,
+            dz.shape[1:-1],
         )
-        product = grouped_product(
-            patches, dz, x.shape[-1], views, kernel.shape
-        )
+        product = grouped_product(patches, dz, x.shape[-1], views, kernel.shape)
         return kernel, product
 
 
@@ -218,9 +225,7 @@ class SeparableRule(DepthwiseRule):
         d_between, dz = map(self.channels_last, grads)
         layer = self.layer
         ones = (1,) * (len(x.shape) - 2)
-        patches = patches_of(
-            between, ones, ones, ones, "valid", dz.shape[1:-1]
-        )
+        patches = patches_of(between, ones, ones, ones, "valid", dz.shape[1:-1])
         pointwise = layer.pointwise_kernel
         return [
             self.depthwise_form(x, d_between, layer.depthwise_kernel, views),
@@ -254,13 +259,18 @@ class TransposedRule(ConvolutionRule):
         )
 
     def forms(self, kept, grads, views):
-        (x,), (dz,) = map(self.channels_last, kept), map(
-            self.channels_last, grads
+        (x,), (dz,) = (
+            map(self.channels_last, kept),
+            map(self.channels_last, grads),
         )
         layer = self.layer
         patches = patches_of(
-            dz, layer.kernel_size, layer.strides, layer.dilation_rate,
-            layer.padding, x.shape[1:-1],
+            dz,
+            layer.kernel_size,
+            layer.strides,
+            layer.dilation_rate,
+            layer.padding,
+            x.shape[1:-1],
         )
         product = grouped_product(patches, x, 1, views, layer.kernel.shape)
         return [(layer.kernel, product), *self.bias_form(dz, views)]

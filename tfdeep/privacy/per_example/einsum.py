@@ -20,8 +20,7 @@ class EinsumDenseRule(Rule):
         kwargs = {k: v for k, v in kwargs.items() if k != "training"}
         if not super().fits(args, kwargs) or self.axes is None:
             return False
-        known = len(self.axes["input"]) == len(args[0].shape)
-        return known and None not in args[0].shape[1:]
+        return len(self.axes["input"]) == len(args[0].shape)
 
     def forward(self, tap, x):
         x = self.cast(x)
@@ -111,11 +110,17 @@ def sorted_axes(equation: str, rank: int) -> dict[str, str] | None:
 
 def _sorted(tensor, letters: str, axes: dict, last: str):
     """-> (rows, positions, groups, in or out)."""
-    sizes = dict(zip(letters, tensor.shape, strict=True))
     names = ("positions", "groups", last)
     order = "".join(axes[name] for name in names)
     tensor = ops.transpose(
         tensor, (0, *(letters.index(each) for each in order))
     )
-    shape = [math.prod(sizes[each] for each in axes[name]) for name in names]
-    return ops.reshape(tensor, (-1, *shape))
+    shape = ops.shape(tensor)  # Numbers where known, else scalar tensors.
+    sizes = dict(zip(order, shape[1:], strict=True))
+    return ops.reshape(
+        tensor,
+        (
+            shape[0],
+            *(math.prod(sizes[each] for each in axes[name]) for name in names),
+        ),
+    )

@@ -25,12 +25,11 @@ ONE_BY_ONE = (
 )
 
 
-def mapper(layer):
-    """`ops.vectorized_map`, or a loop where that does not work."""
-    slow = any(isinstance(each, ONE_BY_ONE) for each in layers_of(layer))
-    if slow and keras.backend.backend() == "tensorflow":
-        return ops.map
-    return ops.vectorized_map
+def maps_one_by_one(layer) -> bool:
+    """Whether `ops.vectorized_map` does not do for a layer."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    return any(isinstance(each, ONE_BY_ONE) for each in layers_of(layer))
 
 
 class MappedRule(Rule):
@@ -68,7 +67,8 @@ class MappedRule(Rule):
         def by_view(tensor):
             return ops.reshape(tensor, (-1, views, *tensor.shape[1:]))
 
-        found = mapper(self.layer)(
+        slow = maps_one_by_one(self.layer)
+        found = (ops.map if slow else ops.vectorized_map)(
             one, ([by_view(t) for t in kept], [by_view(t) for t in grads])
         )
         return [

@@ -1,6 +1,6 @@
 """Normalisation within an example: gain and bias beside what is normal.
 
-    y = xhat * gain + bias,    dgain = sum dy xhat,    dbias = sum dy
+y = xhat * gain + bias,    dgain = sum dy xhat,    dbias = sum dy
 """
 
 from keras import ops

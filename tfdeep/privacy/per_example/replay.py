@@ -100,7 +100,9 @@ def _check_whole(layer, parts: list[Call], outputs: list) -> None:
         for variable in part.operation.variables
     }
     arguments = [
-        each for part in parts for each in tree.flatten((part.args, part.kwargs))
+        each
+        for part in parts
+        for each in tree.flatten((part.args, part.kwargs))
     ]
     if (
         any(not isinstance(each, keras.KerasTensor) for each in outputs)
@@ -199,4 +201,3 @@ def as_started(symbols: list, tensors: list) -> list:
             tensor = ops.expand_dims(tensor, -1)
         found.append(tensor)
     return found
-

@@ -10,6 +10,7 @@ from tfdeep import backend
 from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Gradients, Instances
 from tfdeep.privacy.per_example.loss import filled, first_axis, loss_of_one
+from tfdeep.privacy.per_example.mapped import maps_one_by_one
 
 STRIDE = 2654435761  # Of Knuth's multiplicative hash: spreads small numbers.
 
@@ -44,8 +45,14 @@ class Vectorized:
     def __init__(self, model, owner, loop: bool = False):
         self.model = model
         self.owner = owner
-        self.map = ops.map if loop else ops.vectorized_map
+        self.loop = loop or maps_one_by_one(model)
+        self.map = ops.map if self.loop else ops.vectorized_map
         self.seeds = seed_indices(model)
+
+    def describe(self) -> str:
+        """How the gradients are had, in one line."""
+        how = "one after the other" if self.loop else "vectorised"
+        return f"{self.model.name}: the whole model, {how}"
 
     def run(self, trainable, state, x, y, weight, views: int = 1) -> Batch:
         """Differentiate the loss of each example.
