@@ -8,8 +8,10 @@ from tfdeep.privacy.clipping import (
     PerLayerClipping,
 )
 from tfdeep.privacy.mechanisms import GaussianMechanism, Mechanism
+from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.private_model import PrivateModel
 from tfdeep.privacy.tree_aggregation import TreeAggregation
+from tfdeep.privacy.validation import replace_batch_norm, validate
 from tfdeep.privacy.views import Views
 
 __all__ = [
@@ -19,8 +21,11 @@ __all__ = [
     "FlatClipping",
     "GaussianMechanism",
     "Mechanism",
+    "NotPrivateError",
     "PerLayerClipping",
     "PrivateModel",
     "TreeAggregation",
     "Views",
+    "replace_batch_norm",
+    "validate",
 ]

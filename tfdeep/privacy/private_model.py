@@ -11,11 +11,14 @@ from keras import ops, tree
 from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy.clipping import as_clipping
+from tfdeep.privacy.data_checks import check_data
 from tfdeep.privacy.ledger import Ledger
 from tfdeep.privacy.mechanisms import GaussianMechanism, Mechanism
 from tfdeep.privacy.noise import NoiseSource
 from tfdeep.privacy.per_example import METHODS
+from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.private_step import PrivateStep
+from tfdeep.privacy.refusals import check_refused
 from tfdeep.privacy.views import Views
 from tfdeep.training.taps import input_shape_of, symbols
 
@@ -45,12 +48,14 @@ class PrivateModel(PrivateStep):
         if microbatch_size is not None:
             check_positive("microbatch_size", microbatch_size)
         check_choice("method", method, METHODS)
+        check_refused(base)
         check_seed(seed)
         super().__init__(autocast=False, dtype=base.dtype_policy, **kwargs)
         self.base = base
         self.plan = plan
         self.clipping = as_clipping(l2_norm_clip)
         self.mechanism = as_mechanism(mechanism)
+        self._given_mechanism = mechanism != "gaussian"
         self.method = method
         self.augmentation = augmentation
         self.microbatch_size = microbatch_size
@@ -62,6 +67,7 @@ class PrivateModel(PrivateStep):
             self.augmenter = augmentation.layer  # Keras tracks its streams.
         self.clipped_fraction = keras.metrics.Mean("clipped_fraction")
         self._sees_examples = False
+        self._tests = False
         self._engine = None
         self._bound = False
         shape = input_shape_of(base) if base.built else None
@@ -142,6 +148,7 @@ class PrivateModel(PrivateStep):
 
     def compile(self, *args, **kwargs):
         bound = inspect.signature(super().compile).bind(*args, **kwargs)
+        self._check_step()
         if self.plan is not None and self.plan.sampling == "poisson":
             # Padding has weight 0: metrics that know weights ignore it.
             plain = bound.arguments.pop("metrics", None)
@@ -151,6 +158,43 @@ class PrivateModel(PrivateStep):
             elif plain is not None:
                 bound.arguments["metrics"] = plain
         super().compile(*bound.args, **bound.kwargs)
+        self._check_optimizer()
+
+    def _check_step(self):
+        """Raise if a subclass trains past the clip."""
+        if type(self).train_step is not PrivateModel.train_step or (
+            "train_step" in vars(self)
+        ):
+            raise NotPrivateError(
+                f"{type(self).__name__} came with a `train_step` of its own. "
+                "It would train past the clip and the noise. Override "
+                "`compute_loss`, or use callbacks."
+            )
+
+    def _check_optimizer(self):
+        """Take clip and noise from an optimizer that brings its own."""
+        optimizer = self.optimizer
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            raise NotPrivateError(
+                "The optimizer came with a loss scale. A clip needs gradients "
+                "as they are. Use mixed_bfloat16, which needs no scale."
+            )
+        settings = getattr(optimizer, "privacy_settings", None)
+        if settings is None:
+            return
+        settings = settings()
+        theirs = settings["mechanism"].get_config()
+        if self._given_mechanism and self.mechanism.get_config() != theirs:
+            raise NotPrivateError(
+                f"{type(optimizer).__name__} came with clip and noise of its "
+                "own, and PrivateModel with others. Only one of them can "
+                "hold. Leave `mechanism` out."
+            )
+        if settings.get("l2_norm_clip") is not None:
+            self.clipping = as_clipping(settings["l2_norm_clip"])
+        self.mechanism, self._bound = settings["mechanism"], False
+        if self.built:
+            self._make_state()
 
     def epsilon(self) -> float:
         """The privacy spent so far; infinite without a plan."""
@@ -165,6 +209,8 @@ class PrivateModel(PrivateStep):
     def fit(self, *args, **kwargs):
         bound = inspect.signature(super().fit).bind(*args, **kwargs)
         self._check_left()
+        check_data(self.plan, bound.arguments, self.accumulation())
+        self._bind()
         self.noise.refresh()
         callbacks = bound.arguments.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -176,6 +222,7 @@ class PrivateModel(PrivateStep):
 
     def train_on_batch(self, *args, **kwargs):
         self._check_left()
+        self._bind()
         return super().train_on_batch(*args, **kwargs)
 
     def _check_left(self):
@@ -187,10 +234,29 @@ class PrivateModel(PrivateStep):
                 "was planned. Stop here, or begin again with another Plan."
             )
 
+    def get_metrics_result(self):
+        results = super().get_metrics_result()
+        if self._tests:
+            results.pop(self.clipped_fraction.name)
+        return results
+
+    @contextlib.contextmanager
+    def _testing(self) -> Iterator[None]:
+        self._tests = True
+        try:
+            yield
+        finally:
+            self._tests = False
+
+    def test_on_batch(self, *args, **kwargs):
+        with self._testing():
+            return super().test_on_batch(*args, **kwargs)
+
     def evaluate(self, *args, **kwargs):
-        results = super().evaluate(*args, **kwargs)
+        with self._testing():
+            results = super().evaluate(*args, **kwargs)
         if self.averages and isinstance(results, dict):
-            with self._averaged():
+            with self._testing(), self._averaged():
                 averaged = super().evaluate(*args, **kwargs)
             for name, value in averaged.items():
                 results[f"averaged_{name}"] = value
@@ -202,7 +268,7 @@ class PrivateModel(PrivateStep):
         variables = self.base.trainable_variables
         kept = [ops.convert_to_numpy(v.value) for v in variables]
         for variable, average in zip(variables, self.averages, strict=True):
-            variable.assign(average.value)
+            variable.assign(ops.convert_to_numpy(average.value))
         try:
             yield
         finally:

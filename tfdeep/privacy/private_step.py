@@ -28,7 +28,7 @@ class PrivateStep(backend.OwnStep):
         self.averages = []
         if self.averaging is not None:
             self.averages = [
-                self._keep(f"average_{index}", v.value, str(v.dtype))
+                self._keep(f"average_{index}", as_array(v), str(v.dtype))
                 for index, v in enumerate(variables)
             ]
         self._engine = engine_for(self.base, self, self.method)
@@ -213,3 +213,8 @@ class PrivateStep(backend.OwnStep):
     def updates_per_execution(self) -> float:
         """How many updates the compiled step may take at once."""
         return max(1, math.ceil(self.steps_per_execution / self.accumulation()))
+
+
+def as_array(variable):
+    """A copy of a variable's values: JAX gives buffers away."""
+    return ops.convert_to_numpy(variable.value).copy()

@@ -13,6 +13,7 @@ from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Absent, Gradients, added
 from tfdeep.privacy.per_example.loss import losses_of_rows
 from tfdeep.privacy.per_example.mapped import maps_one_by_one
+from tfdeep.privacy.per_example.purity import pure_call
 from tfdeep.privacy.per_example.replay import (
     CannotOpen,
     Replay,
@@ -82,7 +83,7 @@ class BookKeeping:
 
         def loss(tap):
             replay = Replay(tap)
-            with keras.StatelessScope(mapping) as scope:
+            with pure_call(model, trainable, state, self.seeds) as scope:
                 outputs = replay.run(
                     self.steps,
                     self.starts,

@@ -11,6 +11,7 @@ from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Gradients, Instances
 from tfdeep.privacy.per_example.loss import filled, first_axis, loss_of_one
 from tfdeep.privacy.per_example.mapped import maps_one_by_one
+from tfdeep.privacy.per_example.purity import pure_call
 
 STRIDE = 2654435761  # Of Knuth's multiplicative hash: spreads small numbers.
 
@@ -103,9 +104,12 @@ class Vectorized:
         views = tree.flatten(x)[0].shape[0]
 
         def loss(trainable):
-            y_pred, new_state, _ = backend.stateless_call(
-                self.model, trainable, state, x, training=True
-            )
+            with pure_call(self.model, trainable, state, self.seeds) as scope:
+                y_pred = self.model(x, training=True)
+            new_state = [
+                scope.get_current_value(v)
+                for v in self.model.non_trainable_variables
+            ]
             shown = [y_pred]
             if views > 1:
                 shown = [
