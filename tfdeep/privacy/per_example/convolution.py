@@ -73,18 +73,21 @@ class ConvolutionRule(Rule):
             map(self.channels_last, grads),
         )
         layer = self.layer
-        patches = patches_of(
-            x,
+        form = kernel_form(
+            x, dz, self.geometry, layer.groups, views, layer.kernel.shape
+        )
+        return [(layer.kernel, form), *self.bias_form(dz, views)]
+
+    @property
+    def geometry(self) -> tuple:
+        """Size, strides, dilation and padding, as `unfolded` takes them."""
+        layer = self.layer
+        return (
             layer.kernel_size,
             layer.strides,
             layer.dilation_rate,
             self.padding,
-            dz.shape[1:-1],
         )
-        product = grouped_product(
-            patches, dz, layer.groups, views, layer.kernel.shape
-        )
-        return [(layer.kernel, product), *self.bias_form(dz, views)]
 
     def bias_form(self, dz, views):
         if not self.layer.use_bias:
@@ -93,18 +96,19 @@ class ConvolutionRule(Rule):
         return [(self.layer.bias, summed_to(dz, views, middle))]
 
 
-def grouped_product(patches, dz, groups: int, views: int, shape):
-    """The form of a kernel (..., in / groups, out).
+def kernel_form(x, dz, geometry, groups: int, views: int, shape):
+    """The form of the gradient of a kernel (..., in / groups, out).
 
     Args:
-        patches: (rows, positions, k k, in).
+        x: (rows, ..., in).
         dz: (rows, ..., out).
+        geometry: size, strides, dilation and padding of the convolution.
         groups: how many groups of channels there are.
         views: how many rows belong to one example.
         shape: that of the kernel.
     """
+    patches, dz = unfolded(x, dz, *geometry)
     _, positions, taps, channels = patches.shape
-    out = dz.shape[-1] // groups
     inputs = patches
     if groups > 1:
         inputs = ops.reshape(
@@ -113,7 +117,7 @@ def grouped_product(patches, dz, groups: int, views: int, shape):
         inputs = ops.transpose(inputs, (0, 1, 3, 2, 4))
     size = taps * channels // groups
     inputs = ops.reshape(inputs, (-1, positions, groups, size))
-    outputs = ops.reshape(dz, (-1, positions, groups, out))
+    outputs = ops.reshape(dz, (-1, positions, groups, dz.shape[-1] // groups))
 
     def fold(product):
         lead = ops.shape(product)[:-3]
@@ -123,49 +127,83 @@ def grouped_product(patches, dz, groups: int, views: int, shape):
     return Product(by_example(inputs, views), by_example(outputs, views), fold)
 
 
-def patches_of(x, size, strides, dilation, padding: str, positions):
-    """What a convolution multiplies with its kernel, at each position.
+def unfolded(x, dz, size, strides, dilation, padding: str):
+    """What a convolution multiplies at each position, beside its gradient.
+
+    Slices with steps are slow, and so are many short ones. A stride is first
+    made an axis of its own; then all positions are in one line, as wide as
+    the padded input: what lies under one entry of the kernel is one piece of
+    that line. Positions beyond the edge get a gradient of 0.
 
     Args:
-        x: (rows, ..., channels).
+        x: (rows, ..., in).
+        dz: (rows, ..., out).
         size: of the kernel, one number per axis between the two.
         strides: of the convolution.
         dilation: of the kernel.
         padding: `"same"` or `"valid"`.
-        positions: the sizes of the result along these axes.
 
     Returns:
-        (rows, positions, k k, channels).
+        (rows, positions, k k, in) and (rows, positions, out).
     """
-    channels = x.shape[-1]
-    reach = [
-        (count - 1) * stride + (k - 1) * d + 1
-        for count, stride, k, d in zip(
-            positions, strides, size, dilation, strict=True
+    counts, channels = dz.shape[1:-1], x.shape[-1]
+    lines = [
+        count + (k - 1) * d // stride
+        for count, k, d, stride in zip(
+            counts, size, dilation, strides, strict=True
         )
     ]
-    if padding == "same":
-        missing = [
-            max(end - n, 0) for end, n in zip(reach, x.shape[1:-1], strict=True)
-        ]
-        widths = [[each // 2, each - each // 2] for each in missing]
-        if any(missing):
-            x = ops.pad(x, [[0, 0], *widths, [0, 0]])
+    lines[0] += len(lines) > 1  # The last pieces reach into one more line.
+    phases = _phases(x, counts, lines, size, strides, dilation, padding)
+    rows_of_line = [math.prod(lines[axis + 1 :]) for axis in range(len(lines))]
+    length = counts[0] * rows_of_line[0]
     found = []
-    for offsets in itertools.product(*map(range, size)):
-        index = tuple(
-            slice(o * d, o * d + (count - 1) * stride + 1, stride)
-            for o, d, count, stride in zip(
-                offsets, dilation, positions, strides, strict=True
-            )
+    for entry in itertools.product(*map(range, size)):
+        offsets = [o * d for o, d in zip(entry, dilation, strict=True)]
+        phase = tuple(o % s for o, s in zip(offsets, strides, strict=True))
+        start = sum(
+            o // s * rows
+            for o, s, rows in zip(offsets, strides, rows_of_line, strict=True)
         )
-        found.append(x[(slice(None), *index)])
-    patches = (
-        found[0][..., None, :] if len(found) == 1 else ops.stack(found, axis=-2)
+        found.append(phases(phase)[:, start : start + length])
+    patches = found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
+    widths = [[0, n - c] for n, c in zip(lines[1:], counts[1:], strict=True)]
+    if any(more for _, more in widths):
+        dz = ops.pad(dz, [[0, 0], [0, 0], *widths, [0, 0]])
+    return (
+        ops.reshape(patches, (-1, length, len(found), channels)),
+        ops.reshape(dz, (-1, length, dz.shape[-1])),
     )
-    return ops.reshape(
-        patches, (-1, math.prod(positions), len(found), channels)
-    )
+
+
+def _phases(x, counts, lines, size, strides, dilation, padding):
+    """A function of a phase: every so-many-th entry of the padded input.
+
+    Its value is (rows, positions, in), for a tuple with a number below the
+    stride for each axis.
+    """
+    widths, ends = [], []
+    for n, count, line, k, d, stride in zip(
+        x.shape[1:-1], counts, lines, size, dilation, strides, strict=True
+    ):
+        reach = (count - 1) * stride + (k - 1) * d + 1
+        before = max(reach - n, 0) // 2 if padding == "same" else 0
+        widths.append([before, max(line * stride - n - before, 0)])
+        ends.append(slice(0, line * stride))
+    if any(sum(each) for each in widths):
+        x = ops.pad(x, [[0, 0], *widths, [0, 0]])
+    x = x[(slice(None), *ends)]
+    shape = (-1, math.prod(lines), x.shape[-1])
+    if all(stride == 1 for stride in strides):
+        whole = ops.reshape(x, shape)
+        return lambda phase: whole
+    split = [each for pair in zip(lines, strides, strict=True) for each in pair]
+    x = ops.reshape(x, (-1, *split, x.shape[-1]))
+    rank = len(lines)
+    order = [2 * axis + 2 for axis in range(rank)]
+    rest = [2 * axis + 1 for axis in range(rank)]
+    x = ops.transpose(x, (*order, 0, *rest, 2 * rank + 1))
+    return lambda phase: ops.reshape(x[phase], shape)
 
 
 class DepthwiseRule(ConvolutionRule):
@@ -192,17 +230,10 @@ class DepthwiseRule(ConvolutionRule):
         ]
 
     def depthwise_form(self, x, dz, kernel, views):
-        layer = self.layer
-        patches = patches_of(
-            x,
-            layer.kernel_size,
-            layer.strides,
-            layer.dilation_rate,
-            self.padding,
-            dz.shape[1:-1],
+        form = kernel_form(
+            x, dz, self.geometry, x.shape[-1], views, kernel.shape
         )
-        product = grouped_product(patches, dz, x.shape[-1], views, kernel.shape)
-        return kernel, product
+        return kernel, form
 
 
 class SeparableRule(DepthwiseRule):
@@ -224,15 +255,14 @@ class SeparableRule(DepthwiseRule):
         x, between = map(self.channels_last, kept)
         d_between, dz = map(self.channels_last, grads)
         layer = self.layer
-        ones = (1,) * (len(x.shape) - 2)
-        patches = patches_of(between, ones, ones, ones, "valid", dz.shape[1:-1])
         pointwise = layer.pointwise_kernel
+        ones = (1,) * (len(x.shape) - 2)
+        form = kernel_form(
+            between, dz, (ones, ones, ones, "valid"), 1, views, pointwise.shape
+        )
         return [
             self.depthwise_form(x, d_between, layer.depthwise_kernel, views),
-            (
-                pointwise,
-                grouped_product(patches, dz, 1, views, pointwise.shape),
-            ),
+            (pointwise, form),
             *self.bias_form(dz, views),
         ]
 
@@ -263,14 +293,6 @@ class TransposedRule(ConvolutionRule):
             map(self.channels_last, kept),
             map(self.channels_last, grads),
         )
-        layer = self.layer
-        patches = patches_of(
-            dz,
-            layer.kernel_size,
-            layer.strides,
-            layer.dilation_rate,
-            layer.padding,
-            x.shape[1:-1],
-        )
-        product = grouped_product(patches, x, 1, views, layer.kernel.shape)
-        return [(layer.kernel, product), *self.bias_form(dz, views)]
+        kernel = self.layer.kernel
+        form = kernel_form(dz, x, self.geometry, 1, views, kernel.shape)
+        return [(kernel, form), *self.bias_form(dz, views)]
