@@ -1,6 +1,7 @@
 """tfdeep: very deep networks in Keras, trainable, lighter and private."""
 
 from tfdeep import callbacks, initializers, layers, losses, models, training
+from tfdeep import callbacks, initializers, layers, models, privacy, training
 from tfdeep.initializers import AutoInit
 from tfdeep.layers import DenseBlock, ReversibleCapsule, StochasticDepth
 from tfdeep.training import BatchEntropyRegularizer
@@ -18,5 +19,6 @@ __all__ = [
     "layers",
     "losses",
     "models",
+    "privacy",
     "training",
 ]

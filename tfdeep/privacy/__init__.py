@@ -28,4 +28,10 @@ __all__ = [
     "Views",
     "replace_batch_norm",
     "validate",
+from tfdeep.privacy.plan import Plan
+from tfdeep.privacy.sampling import poisson_batches
+
+__all__ = [
+    "Plan",
+    "poisson_batches",
 ]

@@ -1,0 +1,167 @@
+"""Poisson samples of a data set as batches of one shape."""
+
+import os
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfdeep.checks import check_seed
+
+
+def uniform(count: int, key: tuple | None = None) -> np.ndarray:
+    """Numbers in [0, 1): from the operating system, or those of a key.
+
+    Without a key they are as unpredictable as the system's randomness, and
+    have nothing to do with NumPy's, Python's or Keras' seeds.
+    """
+    if key is not None:
+        return np.random.default_rng(key).random(count)
+    bits = np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
+    return (bits >> np.uint64(11)) * 2.0**-53
+
+
+def poisson_sample(count: int, q: float, key: tuple | None = None):
+    """The indices of a sample that holds each of `count` with probability q."""
+    return np.flatnonzero(uniform(count, key) < q)
+
+
+def padded(array: np.ndarray, chosen: np.ndarray, rows: int) -> np.ndarray:
+    """The chosen rows, followed by zeros."""
+    result = np.zeros((rows, *array.shape[1:]), array.dtype)
+    result[: len(chosen)] = array[chosen]
+    return result
+
+
+class PoissonBatches(keras.utils.PyDataset):
+    """Batches of Poisson samples; see `poisson_batches`."""
+
+    def __init__(self, x, y, plan, sample_weight=None, seed=None):
+        super().__init__()
+        self.plan = plan
+        self.seed = seed
+        self._data = keras.tree.map_structure(rows_of, (x, y))
+        weights = np.ones(plan.num_examples, "float32")
+        if sample_weight is not None:
+            weights = checked_weights(sample_weight)
+        self._weights = weights
+        self._epoch = 0
+        check_rows((self._data, weights), plan)
+
+    def __len__(self) -> int:
+        return self.plan.steps_per_epoch
+
+    def __getitem__(self, index: int) -> tuple[Any, Any, np.ndarray]:
+        plan = self.plan
+        key = None if self.seed is None else (self.seed, self._epoch, index)
+        chosen = poisson_sample(
+            plan.num_examples, plan.sampling_probability, key
+        )
+        # A sample beyond the padding, one in about a million, is not cut
+        # short: its batch has twice the rows, or three times.
+        rows = plan.padded_batch_size
+        rows *= max(1, -(-len(chosen) // rows))
+        x, y = keras.tree.map_structure(
+            lambda array: padded(array, chosen, rows), self._data
+        )
+        return x, y, padded(self._weights, chosen, rows)
+
+    def on_epoch_end(self):
+        self._epoch += 1
+
+    def statement(self) -> str:
+        """The guarantee of the plan in words; it names a fixed seed."""
+        return self.plan.statement(seeded=self.seed is not None)
+
+
+def rows_of(data) -> np.ndarray:
+    """Data as an array whose rows can be picked."""
+    if not hasattr(data, "__getitem__") or isinstance(data, str):
+        raise ValueError(
+            f"The data came as {type(data).__name__}. A Poisson sample picks "
+            "examples by number, from arrays of known length. Load it into "
+            "NumPy arrays, or use sampling='shuffled'."
+        )
+    if isinstance(data, np.ndarray):
+        return data
+    return keras.ops.convert_to_numpy(data)
+
+
+def checked_weights(sample_weight) -> np.ndarray:
+    """One weight for each example, as float32."""
+    weights = np.asarray(sample_weight, "float32")
+    if weights.ndim != 1 or not np.all((weights >= 0) & np.isfinite(weights)):
+        raise ValueError(
+            f"`sample_weight` came with shape {weights.shape}. It must hold "
+            "one finite number from 0 for each example. Mend these weights, "
+            "or leave them out."
+        )
+    return weights
+
+
+def check_rows(data, plan) -> None:
+    """Raise `ValueError` unless all arrays have one row per example."""
+    for array in keras.tree.flatten(data):
+        rows = array.shape[0] if array.ndim else None
+        if rows != plan.num_examples:
+            raise ValueError(
+                f"The data came with {rows} rows, for a plan of "
+                f"{plan.num_examples} examples. The guarantee is that of the "
+                "plan: it must know the data it is about. Pass all training "
+                "data, and its number to the Plan."
+            )
+
+
+def poisson_batches(
+    x, y, plan, seed: int | None = None, sample_weight=None
+) -> PoissonBatches:
+    """Batches in which each example is with equal chance, for `fit`.
+
+    It is the sampling behind the epsilon of a plan. A sample has any size, a
+    batch always has the same one: the rows are padded with zeros to
+    `plan.padded_batch_size`, and the third element, the sample weights, is 0
+    for padding, which then adds nothing to gradients and metrics. A sample
+    with no example at all still makes a batch, and so a noisy update. In the
+    rare case that a sample is larger than the padding allows (one in about a
+    million), its batch has twice the rows: no example is left out, so the
+    accountant's assumption holds exactly.
+
+    An epoch is `plan.steps_per_epoch` updates; with `epochs=plan.epochs` a
+    `fit` makes all planned updates, and `PrivateModel` stops it there. Random
+    numbers come from the operating system and do not depend on
+    `keras.utils.set_random_seed`.
+
+    Args:
+        x: array, or lists, tuples and dicts of arrays for several inputs.
+        y: targets, likewise.
+        plan: a `Plan` with Poisson sampling.
+        seed: optional integer, for tests and comparisons: the samples repeat,
+            and the result is unfit for release, as the statement then says.
+        sample_weight: optional array, one weight from 0 for each example.
+            Class weights go here too.
+
+    Returns:
+        A `keras.utils.PyDataset` of `(x, y, sample_weight)`, with `plan` and
+        `seed` as attributes and a `statement()`.
+
+    Raises:
+        ValueError: if the data do not have the plan's number of examples, or
+            the plan is about shuffled batches.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfdeep import privacy
+        >>> plan = privacy.Plan(1_000, 64, 100, 1e-5, epsilon=3)
+        >>> x, y = np.ones((1_000, 8)), np.zeros(1_000)
+        >>> batches = privacy.poisson_batches(x, y, plan)
+        >>> len(batches), [part.shape for part in batches[0]]
+        (16, [(104, 8), (104,), (104,)])
+    """
+    if getattr(plan, "sampling", None) != "poisson":
+        raise ValueError(
+            f"`plan` came as {plan!r}. Poisson batches need a Plan with "
+            "sampling='poisson'. Make one, or call fit(x, y, batch_size) "
+            "for shuffled batches."
+        )
+    check_seed(seed)
+    return PoissonBatches(x, y, plan, sample_weight, seed)
