@@ -2,6 +2,7 @@
 
 from tfdeep.privacy.adaptive_clipping import AdaptiveClipping
 from tfdeep.privacy.averaging import Averaging
+from tfdeep.privacy import tf_privacy
 from tfdeep.privacy.clipping import (
     AutomaticClipping,
     FlatClipping,
@@ -34,4 +35,5 @@ from tfdeep.privacy.sampling import poisson_batches
 __all__ = [
     "Plan",
     "poisson_batches",
+    "tf_privacy",
 ]
