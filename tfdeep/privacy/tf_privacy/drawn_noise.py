@@ -9,7 +9,7 @@ given new seeds each time. The rest is TF Privacy's code.
 
 import tensorflow as tf
 
-from tfdeep.privacy.tf_privacy.queries import is_a
+from tfdeep.privacy.tf_privacy.queries import is_exactly
 from tfdeep.privacy.tf_privacy.query_state import with_seeds
 
 
@@ -27,11 +27,11 @@ def reseeded(structure, draw):
 
 def noised(query, core, sample, structure, draw):
     """The query's `get_noised_result`, without the event it also returns."""
-    if is_a(core, "GaussianSumQuery") and core is query:
+    if is_exactly(core, "GaussianSumQuery") and core is query:
         sample = _add_normal(sample, structure.stddev, draw)
         result, _ = _ask(query, sample, _silent(structure))
         return result, structure
-    if is_a(core, "QuantileAdaptiveClipSumQuery") and core is query:
+    if is_exactly(core, "QuantileAdaptiveClipSumQuery") and core is query:
         return _quantile(query, sample, structure, draw)
     return _ask(query, sample, structure)
 

@@ -3,7 +3,7 @@
 import functools
 
 from tfdeep.privacy.tf_privacy.importing import submodule
-from tfdeep.privacy.tf_privacy.recorded import recorded
+from tfdeep.privacy.tf_privacy.recorded import builder_of, recorded
 
 MODULES = {
     "CentralTreeSumQuery": "tree_range_query",
@@ -44,6 +44,21 @@ def is_a(query, *names: str) -> bool:
     return any(isinstance(query, their_class(name)) for name in names)
 
 
+def is_exactly(query, *names: str) -> bool:
+    """Whether a query is of these classes itself, with nothing overridden."""
+    return any(
+        type(query) in (their_class(name), query_class(name)) for name in names
+    )
+
+
+def clips_flat(query) -> bool:
+    """Whether records are clipped to the one L2 norm that the state holds."""
+    trees = ("TreeResidualSumQuery", "TreeCumulativeSumQuery")
+    if is_exactly(query, *trees):
+        return builder_of(query) is not None
+    return is_exactly(query, "GaussianSumQuery")
+
+
 def restarts(query):
     """The largest number of updates between two restarts, `None` if open."""
     if not is_a(query, "RestartQuery"):
@@ -56,6 +71,6 @@ def restarts(query):
 
 def innermost(query):
     """The query inside those that restart it."""
-    while is_a(query, "RestartQuery"):
+    while is_exactly(query, "RestartQuery"):
         query = query._inner_query
     return query

@@ -5,11 +5,18 @@ import math
 import keras
 import tensorflow as tf
 
+from tfdeep import backend
 from tfdeep.privacy.mechanisms import Mechanism
 from tfdeep.privacy.tf_privacy import drawn_noise
-from tfdeep.privacy.tf_privacy.fresh import initial_state
+from tfdeep.privacy.tf_privacy.fresh import fresh, initial_state
 from tfdeep.privacy.tf_privacy.importing import submodule
-from tfdeep.privacy.tf_privacy.queries import innermost, is_a, restarts
+from tfdeep.privacy.tf_privacy.queries import (
+    clips_flat,
+    innermost,
+    is_a,
+    is_exactly,
+    restarts,
+)
 from tfdeep.privacy.tf_privacy.query_state import (
     DEFAULT_UPDATES,
     QueryState,
@@ -17,7 +24,6 @@ from tfdeep.privacy.tf_privacy.query_state import (
 )
 from tfdeep.privacy.tf_privacy.recorded import seed_of
 
-_FLAT = ("GaussianSumQuery", "TreeResidualSumQuery", "TreeCumulativeSumQuery")
 _ADAPTIVE = ("QuantileAdaptiveClipSumQuery", "QAdaClipTreeResSumQuery")
 _AVERAGES = ("NormalizedQuery", "NoPrivacyAverageQuery")
 
@@ -73,9 +79,10 @@ class QueryMechanism(Mechanism):
         self.query = query
         self.max_updates = max_updates
         self._core = innermost(query)
-        self.adapts = is_a(self._core, *_ADAPTIVE)
-        known = self.adapts or is_a(self._core, *_FLAT)
+        self.adapts = is_exactly(self._core, *_ADAPTIVE)
+        known = self.adapts or clips_flat(self._core)
         self.needs_records = not known
+        self._fresh = fresh(query)
         self._start = initial_state(query)
         updates = restarts(query) or max_updates or DEFAULT_UPDATES
         self._packing = QueryState(self._start, updates)
@@ -93,9 +100,9 @@ class QueryMechanism(Mechanism):
     def _multiplier(self) -> float | None:
         """The noise in units of the sensitivity, where that is one number."""
         core = self._core
-        if is_a(core, "GaussianSumQuery"):
+        if is_exactly(core, "GaussianSumQuery"):
             return float(core._stddev) / float(core._l2_norm_clip)
-        if not is_a(core, "QuantileAdaptiveClipSumQuery"):
+        if not is_exactly(core, "QuantileAdaptiveClipSumQuery"):
             return None
         below = core._quantile_estimator_query._below_estimate_query
         gaussians = [float(core._noise_multiplier)]
@@ -131,6 +138,8 @@ class QueryMechanism(Mechanism):
         return [keras.ops.convert_to_numpy(each) for each in arrays]
 
     def clip_norm(self, clip, state):
+        if self.needs_records:
+            return math.inf
         return self._clip_of(self._packing.unpack(state))
 
     def counts(self, norms, clip, present):
@@ -171,11 +180,24 @@ class QueryMechanism(Mechanism):
         sample = self._sample_state(sums, counts)
         if seed_of(self.query) is None:
             structure = drawn_noise.reseeded(structure, draw)
-        noised, after = drawn_noise.noised(
-            self.query, self._core, sample, structure, draw
-        )
+        if self.needs_records:
+            noised, after = self._own_noise(sample, structure)
+        else:
+            noised, after = drawn_noise.noised(
+                self.query, self._core, sample, structure, draw
+            )
         noised = [each / scale for each in tf.nest.flatten(noised)]
         return noised, self._packing.pack(after)
+
+    def _own_noise(self, sample, structure):
+        """A query that is not known draws by itself, on one device."""
+        if backend.replica_count() > 1:
+            raise NotImplementedError(
+                f"{type(self.query).__name__} came with several devices. It "
+                "draws its noise by itself, and would draw another on each. "
+                "Train on one device, or use a query of TF Privacy's own."
+            )
+        return self._fresh.get_noised_result(sample, structure)[:2]
 
     def _scale(self, structure, sensitivity):
         """What undoes a rescaling of the clipped sums by the engine."""

@@ -17,7 +17,11 @@ def recorded(theirs: type, name: str) -> type:
     def __init__(self, *args, **kwargs):
         bound = inspect.signature(theirs.__init__).bind(self, *args, **kwargs)
         bound.apply_defaults()
-        self._recorded = dict(list(bound.arguments.items())[1:])
+        self._recorded = {
+            name: value
+            for name, value in bound.arguments.items()
+            if name not in ("self", "args", "kwargs")
+        }
         self._builder = None
         theirs.__init__(self, *args, **kwargs)
 
@@ -92,6 +96,11 @@ def _restored(value):
 def arguments_of(query) -> dict:
     """The arguments that a query was made from, as far as they are known."""
     return getattr(query, "_recorded", {})
+
+
+def builder_of(query) -> str | None:
+    """The class method that made a query, if it was made by one."""
+    return getattr(query, "_builder", None)
 
 
 def seed_of(query) -> int | None:
