@@ -2,6 +2,14 @@
 
 from tfdeep import callbacks, initializers, layers, losses, models, training
 from tfdeep import callbacks, initializers, layers, models, privacy, training
+from tfdeep import (
+    callbacks,
+    initializers,
+    layers,
+    models,
+    privacy,
+    training,
+)
 from tfdeep.initializers import AutoInit
 from tfdeep.layers import DenseBlock, ReversibleCapsule, StochasticDepth
 from tfdeep.training import BatchEntropyRegularizer

@@ -1,5 +1,6 @@
 """Training with differential privacy: DP-SGD in an ordinary `fit`."""
 
+from tfdeep.privacy import audit, tf_privacy
 from tfdeep.privacy.adaptive_clipping import AdaptiveClipping
 from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy import tf_privacy
@@ -25,6 +26,8 @@ __all__ = [
     "NotPrivateError",
     "PerLayerClipping",
     "PrivateModel",
+    "audit",
+    "tf_privacy",
     "TreeAggregation",
     "Views",
     "replace_batch_norm",

@@ -98,7 +98,9 @@ def attack_rates(
 def _threshold(members, others) -> float:
     """The loss that best tells the two apart."""
     places = np.unique(np.concatenate([members, others]))
-    at = [np.searchsorted(np.sort(x), places, "right") for x in (members, others)]
+    at = [
+        np.searchsorted(np.sort(x), places, "right") for x in (members, others)
+    ]
     return float(places[np.argmax(at[0] / len(members) - at[1] / len(others))])
 
 

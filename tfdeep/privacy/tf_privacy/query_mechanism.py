@@ -112,6 +112,18 @@ class QueryMechanism(Mechanism):
             return 0.0
         return sum(z**-2 for z in gaussians) ** -0.5
 
+    @property
+    def sum_multiplier(self) -> float | None:
+        """The noise on the sums of a first update, where it is known."""
+        core = self._core
+        if self.adapts:
+            return float(core._noise_multiplier)
+        generator = getattr(core, "_tree_aggregator", None)
+        if generator is None or self.needs_records:
+            return None
+        spread = generator.value_generator._noise_std
+        return float(spread) / float(core._clip_value)
+
     def bind(self, plan, batch_size):
         if plan is None:
             return
