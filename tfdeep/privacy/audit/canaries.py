@@ -6,8 +6,6 @@ more. They are put through the engine that trains the model, in a net made
 for it: one weight for each canary.
 """
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
@@ -15,7 +13,7 @@ from keras import ops
 from tfdeep.checks import check_number, check_positive
 from tfdeep.privacy.audit.noise import multiplier_of
 from tfdeep.privacy.audit.one_run import epsilon_lower_bound
-from tfdeep.privacy.audit.probing import sensitivity_of
+from tfdeep.privacy.audit.probing import copied, sensitivity_of
 from tfdeep.privacy.audit.report import AuditReport, Finding
 from tfdeep.privacy.audit.statistics import gaussian_epsilon
 
@@ -37,16 +35,14 @@ def canary_model(model, canaries: int):
             ),
         ]
     )
-    serialize = keras.saving.serialize_keras_object
-    config: dict[str, Any] = {
-        **model.get_config(),
-        "base": serialize(net),
-        "augmentation": None,
-        "microbatch_size": None,
-        "averaging": None,
-        "method": "auto",
-    }
-    private = type(model).from_config(config)
+    private = copied(
+        model,
+        base=keras.saving.serialize_keras_object(net),
+        augmentation=None,
+        microbatch_size=None,
+        averaging=None,
+        method="auto",
+    )
     private.compile(keras.optimizers.SGD(1.0), _gain)
     return private
 

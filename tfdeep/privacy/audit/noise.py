@@ -9,7 +9,7 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.checks import check_number, check_positive
-from tfdeep.privacy.audit.probing import rows_of, sensitivity_of
+from tfdeep.privacy.audit.probing import copied, rows_of, sensitivity_of
 from tfdeep.privacy.audit.report import AuditReport, Finding
 from tfdeep.privacy.audit.statistics import check_confidence, quantile
 
@@ -156,7 +156,7 @@ def divisor_of(model, x) -> float:
 
 def copy_of(model, x):
     """A private model with the same settings, and a count of its own."""
-    copy = type(model).from_config(model.get_config())
+    copy = copied(model)
     if not copy.built:
         copy.build(tree.map_structure(np.shape, x))
     compile_like(copy, model)

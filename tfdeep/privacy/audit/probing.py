@@ -7,6 +7,7 @@ with one example changed, must meet the same masks: all state is put back.
 import math
 from collections.abc import Callable
 
+import keras
 import numpy as np
 from keras import ops, tree
 
@@ -58,6 +59,20 @@ def sensitivity_of(model) -> float:
             "`bound`."
         )
     return bound
+
+
+def copied(model, **changes):
+    """A private model with the same settings, some of them changed.
+
+    Args:
+        model: a `PrivateModel`.
+        **changes: entries of its `get_config`.
+    """
+    parts = [model.base, *model.base.layers, model.clipping, model.mechanism]
+    # What somebody wrote for one model need not be registered.
+    known = {type(part).__name__: type(part) for part in parts}
+    with keras.saving.custom_object_scope(known):
+        return type(model).from_config({**model.get_config(), **changes})
 
 
 def rows_of(x) -> int:
