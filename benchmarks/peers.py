@@ -11,8 +11,9 @@ peak of the process less what it held before; *file*: the saved weights.
 Packages that are not in this environment are looked for by the interpreters
 named by `--keras` and `--torch`, or by the variables TFDEEP_PEERS_KERAS and
 TFDEEP_PEERS_TORCH; what is in neither is left out, and named. PyTorch runs
-eagerly, its default. Every process has one core. A repeat runs every program once, in turn; a ratio is
-ours over the peer's within a repeat: the median, the least and the greatest.
+eagerly, its default. Every process has one core. A repeat runs every program
+once, in turn; a ratio is ours over the peer's within a repeat: the median, the
+least and the greatest.
 """
 
 import argparse

@@ -39,9 +39,7 @@ def net(norm: bool):
 
     stack = [keras.Input(SHAPE)]
     for width, stride in ((16, 1), (32, 2), (32, 1), (64, 2)):
-        stack.append(
-            layers.Conv2D(width, 3, strides=stride, padding="same")
-        )
+        stack.append(layers.Conv2D(width, 3, strides=stride, padding="same"))
         if norm:
             stack.append(layers.GroupNormalization(8))
         stack.append(layers.ReLU())

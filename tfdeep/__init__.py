@@ -1,11 +1,10 @@
 """tfdeep: very deep networks in Keras, trainable, lighter and private."""
 
-from tfdeep import callbacks, initializers, layers, losses, models, training
-from tfdeep import callbacks, initializers, layers, models, privacy, training
 from tfdeep import (
     callbacks,
     initializers,
     layers,
+    losses,
     models,
     privacy,
     training,

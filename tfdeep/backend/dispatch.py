@@ -187,6 +187,8 @@ def pullbacks(layer, function, primals, selections):
     """
     module = _module("pullbacks")
     return module.pullbacks(layer, function, list(primals), selections)
+
+
 def gradients_with_aux(function, primals):
     """Like `value_and_gradients`, for a function that returns more.
 

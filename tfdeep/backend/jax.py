@@ -3,9 +3,8 @@
 import jax
 import keras
 
-from tfdeep.backend.stateless import read_variables
-
 from tfdeep.backend.jax_convolution import in_plain_layout
+from tfdeep.backend.stateless import read_variables
 
 
 def custom_vjp(forward, backward, primals, constants):

@@ -14,16 +14,15 @@ __all__ = [
     "gradients_with_aux",
     "has_accelerator",
     "is_concrete",
-    "pullbacks",
     "on_first_replica",
+    "pullbacks",
     "runs_eagerly",
     "scan",
     "sum_over_replicas",
     "tapped_gradients",
     "value_and_gradients",
-    "vjp",
-    "within_strategy",
     "value_and_vjp",
+    "within_strategy",
 ]
 
 
@@ -55,14 +54,13 @@ def value_and_vjp(function, primals, cotangent):
     with tf.GradientTape() as tape:
         tape.watch(primals)
         outputs = function(*primals)
-    return outputs, tape.gradient(
     grads = tape.gradient(
         outputs,
         primals,
         output_gradients=cotangent,
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
-    return [tf.convert_to_tensor(grad) for grad in grads]
+    return outputs, [tf.convert_to_tensor(grad) for grad in grads]
 
 
 def after(tensors, events):

@@ -3,7 +3,6 @@
 from tfdeep.privacy import audit, tf_privacy
 from tfdeep.privacy.adaptive_clipping import AdaptiveClipping
 from tfdeep.privacy.averaging import Averaging
-from tfdeep.privacy import tf_privacy
 from tfdeep.privacy.clipping import (
     AutomaticClipping,
     FlatClipping,
@@ -11,7 +10,9 @@ from tfdeep.privacy.clipping import (
 )
 from tfdeep.privacy.mechanisms import GaussianMechanism, Mechanism
 from tfdeep.privacy.per_example.purity import NotPrivateError
+from tfdeep.privacy.plan import Plan
 from tfdeep.privacy.private_model import PrivateModel
+from tfdeep.privacy.sampling import poisson_batches
 from tfdeep.privacy.tree_aggregation import TreeAggregation
 from tfdeep.privacy.validation import replace_batch_norm, validate
 from tfdeep.privacy.views import Views
@@ -25,18 +26,13 @@ __all__ = [
     "Mechanism",
     "NotPrivateError",
     "PerLayerClipping",
+    "Plan",
     "PrivateModel",
-    "audit",
-    "tf_privacy",
     "TreeAggregation",
     "Views",
-    "replace_batch_norm",
-    "validate",
-from tfdeep.privacy.plan import Plan
-from tfdeep.privacy.sampling import poisson_batches
-
-__all__ = [
-    "Plan",
+    "audit",
     "poisson_batches",
+    "replace_batch_norm",
     "tf_privacy",
+    "validate",
 ]
