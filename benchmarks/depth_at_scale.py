@@ -2,12 +2,13 @@
 
     python benchmarks/depth_at_scale.py [--csv FILE] [--only TABLE ...]
 
-Five tables. *blocks*: residual blocks of two 3x3 convolutions, 16 channels, on
+Six tables. *blocks*: residual blocks of two 3x3 convolutions, 16 channels, on
 8x8 images, and of two dense layers, batch 16; *start*: the same up to the
 first step, from 200 to 1,000 blocks, batch 8; *nets*: ResNet-1202 and
 pre-activation ResNet-1001 on 32x32 images, batch 8, with the time to save and
 load them; *memory*: 200 convolutional blocks on 32x32 images, batch 16, with
-and without recomputation; *survival*: 200 blocks with stochastic depth.
+and without recomputation; *survival*: 200 blocks with stochastic depth;
+*depths*: from how many blocks on it pays to stack them, on 16x16 images.
 
 Every point is a fresh process. Times are CPU seconds; *start* is building the
 model, compiling it and the first training step. Memory is the peak of the
@@ -26,7 +27,7 @@ import numpy as np
 from measure import batch, forget_peak, in_fresh_process, peak_gib, resident_gib
 from measure import report as print_report
 
-TABLES = ("blocks", "start", "nets", "memory", "survival")
+TABLES = ("blocks", "start", "nets", "memory", "survival", "depths")
 
 
 def dense_block(width):
@@ -172,6 +173,12 @@ def points(table, backend, options) -> list[dict]:
         return [
             {"kind": kind, "blocks": count, "stacked": True, **shared}
             for kind, count in (("1202", 600), ("1001", 333))
+        ]
+    if table == "depths":
+        return [
+            {"kind": "conv", "blocks": count, "size": 16, **form, **shared}
+            for count in (8, 16, 32, 64, 128)
+            for form in both
         ]
     base = {"kind": "conv", "blocks": 200, **shared}
     if table == "survival":

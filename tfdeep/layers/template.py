@@ -6,6 +6,7 @@ keeps its initializer while a `StatelessScope` defers it, and here alone a
 private attribute of Keras is read.
 """
 
+import contextlib
 from typing import Any
 
 import keras
@@ -55,7 +56,7 @@ class Template:
 
     def build(self, inputs: keras.KerasTensor) -> None:
         """Build the layer for such an input, which it must keep as it is."""
-        with keras.StatelessScope():
+        with without_distribution(), keras.StatelessScope():
             layer = copy_of(self.given, self.survival, self.seed)
             outputs = layer(inputs, training=True)
             check_kept(layer, outputs, inputs)
@@ -119,6 +120,20 @@ class Template:
     def python_state(self) -> dict:
         """The plain values that the layer's parts keep in attributes."""
         return python_state(self.layer)
+
+
+@contextlib.contextmanager
+def without_distribution():
+    """Variables made here have no layout: theirs is that of a stack."""
+    current = keras.distribution.distribution()
+    if current is None:
+        yield
+        return
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(current)
 
 
 def copy_of(
