@@ -56,7 +56,7 @@ def cheap(results):
 
 def scale(about, data=None, seeds=3, **settings):
     defaults = {
-        "depth": 32,
+        "depth": 24,
         "width": 16,
         "heads": 3,
         "alpha": 0.3,
@@ -95,7 +95,7 @@ RECIPE = Recipe(
     ),
     data="digits",
     scales={
-        "quick": scale("3 minutes on 2 cores", epochs=20),
+        "quick": scale("3 minutes on 2 cores", epochs=24),
         "full": scale(
             "6 hours on 2 cores", "mnist5k", depth=48, width=32, epochs=60
         ),
