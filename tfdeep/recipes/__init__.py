@@ -38,6 +38,7 @@ MODULES = [
     "tfdeep.recipes.resnet_batch_entropy",
     "tfdeep.recipes.deep_supervision",
     "tfdeep.recipes.relay",
+    "tfdeep.recipes.capsules",
 ]
 
 

@@ -1,0 +1,199 @@
+"""Memory and time of residual capsule blocks by depth, reversible and not.
+
+    python benchmarks/reversible.py [--blocks 10 50 100] [--csv FILE]
+
+Two tables. *depth*: blocks of two routing layers from 32 to 32 capsules of
+size 8, batch 128, coupled by momentum. Forms: `reversible` and `plain` are
+`ReversibleCapsule` with and without recomputation; `unrolled` are plain layers
+one after the other, `remat` the same with each block in `keras.remat`,
+`recompute_grad` in TensorFlow's function of that name. *routing*: a routing
+layer from 1,152 capsules beside its votes made by tiling and summing.
+
+Every point is a fresh process. Memory is the peak of the process in steps of
+the whole batch less the peak in steps of one example: what belongs to the
+batch, without weights and their gradients. Times are CPU seconds; "start" is
+building, compiling and the first step.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+
+import numpy as np
+from measure import forget_peak, in_fresh_process, peak_gib, report
+
+TABLES = ("depth", "routing")
+PLACES = (("tensorflow", False), ("tensorflow", True), ("jax", True))
+FORMS = ("plain", "reversible", "unrolled", "remat", "recompute_grad")
+
+
+def block(form, blocks):
+    """A layer of blocks in one of the forms."""
+    import keras
+
+    import tfdeep
+
+    if form in ("plain", "reversible"):
+        return tfdeep.ReversibleCapsule(
+            32, 8, blocks, recompute=form == "reversible"
+        )
+
+    class Chain(keras.layers.Layer):
+        """x <- x + v, block by block."""
+
+        def build(self, shape):
+            self.parts = [
+                [tfdeep.layers.RoutingCapsules(32, 8) for _ in "12"]
+                for _ in range(blocks)
+            ]
+            for part in self.parts:
+                for layer in part:
+                    layer.build(shape)
+
+        def call(self, x):
+            v = keras.ops.zeros_like(x)
+            for one, other in self.parts:
+
+                def function(x, one=one, other=other):
+                    return other(one(x))
+
+                v = 0.9 * v + 0.1 * wrapped(form, function)(x)
+                x = x + v
+            return x
+
+    return Chain()
+
+
+def wrapped(form, function):
+    """A block as each rival takes it."""
+    if form == "remat":
+        import keras
+
+        return keras.remat(function)
+    if form == "recompute_grad":
+        import tensorflow as tf
+
+        return tf.recompute_grad(function)
+    return function
+
+
+def tiled():
+    """A routing layer that tiles what it multiplies."""
+    from keras import ops
+
+    import tfdeep
+
+    class Tiled(tfdeep.layers.RoutingCapsules):
+        def call(self, u):
+            out, count = self.kernel.shape[:2]
+            many = ops.tile(u[:, None, :, None], (1, out, 1, 8, 1))
+            votes = ops.sum(many * self.kernel[None], axis=-1)
+            fixed, b = ops.stop_gradient(votes), 0.0
+            for step in range(3):
+                c = ops.softmax(b + 0 * votes[..., 0], axis=1)
+                seen = votes if step == 2 else fixed
+                v = tfdeep.layers.squash(ops.sum(c[..., None] * seen, axis=2))
+                again = ops.tile(v[:, :, None], (1, 1, count, 1))
+                b = ops.stop_gradient(b + ops.sum(fixed * again, axis=-1))
+            return v
+
+    return Tiled(32, 8)
+
+
+def measure(form, blocks, jit, steps, size) -> dict:
+    """One point, in this process."""
+    import keras
+
+    import tfdeep
+
+    start = time.process_time()
+    if form == "tiled":
+        layer, count = tiled(), 1152
+    elif form == "one product":
+        layer, count = tfdeep.layers.RoutingCapsules(32, 8), 1152
+    else:
+        layer, count = block(form, blocks), 32
+    model = keras.Sequential([keras.Input((count, 8)), layer])
+    model.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=jit)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(size, count, 8)).astype("float32") * 0.3
+    y = x[:, :32] if count > 32 else x
+
+    def peak(x, y):
+        model.train_on_batch(x, y)
+        forget_peak()
+        model.train_on_batch(x, y)
+        return peak_gib()
+
+    single = peak(x[:1], y[:1])
+    start_single = time.process_time() - start
+    memory = peak(x, y) - single
+    seconds = []
+    for _ in range(steps):
+        begin = time.process_time()
+        model.train_on_batch(x, y)
+        seconds.append(time.process_time() - begin)
+    return {
+        "MiB": memory * 1024,
+        "step": float(np.median(seconds)),
+        "start": start_single,
+    }
+
+
+def rows_of(table, options):
+    """The rows of a table, each printed as it is measured."""
+    forms = options.forms if table == "depth" else ("tiled", "one product")
+    for backend, jit in PLACES:
+        if not importlib.util.find_spec(backend):
+            continue
+        for form in forms:
+            rivals = ("remat", "recompute_grad")
+            if form in rivals and (jit or backend == "jax"):
+                continue  # They are TensorFlow's, or do not run on JAX.
+            for blocks in options.blocks if table == "depth" else (1,):
+                if form == "unrolled" and blocks > 50:
+                    continue
+                arguments = [
+                    form,
+                    blocks,
+                    jit,
+                    options.steps,
+                    options.batch_size if table == "depth" else 32,
+                ]
+                found = in_fresh_process(
+                    __file__, "--point", json.dumps(arguments), backend=backend
+                )
+                row = {
+                    "backend": backend,
+                    "jit": jit,
+                    "form": form,
+                    "blocks": blocks,
+                    **found,
+                }
+                print(row, file=sys.stderr, flush=True)
+                yield row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--blocks", type=int, nargs="+", default=[10, 50, 100])
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--csv", help="the start of the files' names")
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.point:
+        print(json.dumps(measure(*json.loads(options.point))))
+        return
+    for table in options.only:
+        rows = list(rows_of(table, options))
+        path = f"{options.csv}-{table}.csv" if options.csv else None
+        report(f"Reversible capsules: {table}", rows, path)
+
+
+if __name__ == "__main__":
+    main()

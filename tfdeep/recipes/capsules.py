@@ -1,0 +1,339 @@
+"""Deep capsule networks train by skip connections, in memory that stays flat."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+
+from tfdeep.recipes.recipe import Claim, Recipe, Scale, Verdict
+
+CAPSNET, PLAIN, MOMENTUM = "CapsNet", "plain capsules", "MomentumCapsNet"
+RESIDUAL = "residual"
+MARGIN = 0.01  # Of the accuracy: what counts as equal.
+STEPS = range(-2, 3)  # Of a capsule's entry, times PERTURBATION.
+PERTURBATION = 0.125
+SHOWN = 8
+DRAWN: dict = {}  # What the run has drawn anew.
+
+
+def capsnet(context, blocks, **options):
+    """The compiled net, without a decoder unless it is asked for."""
+    from tfdeep.models import MomentumCapsNet
+
+    settings = context.settings
+    return compiled(
+        context,
+        MomentumCapsNet(
+            blocks,
+            context.shape,
+            context.classes,
+            filters=settings.filters,
+            num_capsules=settings.capsules,
+            **{"decoder": False, **options},
+        ),
+    )
+
+
+def plain(context, blocks):
+    """As deep as the residual net, without skip connections."""
+    import keras
+
+    from tfdeep.layers import RoutingCapsules
+
+    model = capsnet(context, 1)
+    capsules, first = context.settings.capsules, model.get_layer("hidden")
+    x = first.output
+    for _ in range(2 * blocks):
+        x = RoutingCapsules(capsules, 8)(x)
+    for name in ("classes", "length"):
+        layer = model.get_layer(name)
+        x = type(layer).from_config(layer.get_config())(x)
+    return compiled(context, keras.Model(model.input, x))
+
+
+def compiled(context, model):
+    """Adam, whose rate falls by 4 % each epoch, and the margin loss."""
+    import keras
+
+    from tfdeep.losses import MarginLoss
+    from tfdeep.recipes.training import steps_per_epoch
+
+    rate = keras.optimizers.schedules.ExponentialDecay(
+        context.settings.learning_rate, steps_per_epoch(context), 0.96
+    )
+    model.compile(
+        keras.optimizers.Adam(rate), MarginLoss(), metrics=["accuracy"]
+    )
+    return model
+
+
+def arms(context):
+    blocks = context.settings.blocks
+    return {
+        CAPSNET: partial(capsnet, context, 0),
+        PLAIN: partial(plain, context, blocks),
+        MOMENTUM: partial(capsnet, context, blocks),
+    }
+
+
+def run(context):
+    from tfdeep.recipes.training import train
+
+    for run in context.runs():
+        train(run, batch_size=context.settings.batch_size)
+    for form in (RESIDUAL, MOMENTUM):
+        for depth in context.settings.depths:
+            context.interruption.check()
+            context.record(
+                f"{form}, {depth} blocks",
+                context.seeds[0],
+                memory_mib=memory(form, depth),
+            )
+    DRAWN.clear()
+    DRAWN.update(reconstructions(context))
+
+
+def memory(form: str, blocks: int) -> float:
+    """MiB that a training step takes for a batch of 128, in a new process."""
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, form, str(blocks)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measure(form: str, blocks: int) -> float:
+    """What `memory` reports, of this process."""
+    import keras
+    import numpy as np
+
+    from tfdeep.layers import ReversibleCapsule
+    from tfdeep.recipes.measure import peak_memory
+
+    layer = ReversibleCapsule(32, 8, blocks, recompute=form == MOMENTUM)
+    model = keras.Sequential([keras.Input((32, 8)), layer])
+    model.compile("sgd", "mse")
+    peaks = []
+    for size in (1, 128):
+        x = np.random.default_rng(0).normal(size=(size, 32, 8))
+        for _ in range(2):
+            model.train_on_batch(x, x)
+        peaks.append(peak_memory() or float("nan"))
+    return peaks[1] - peaks[0]
+
+
+def reconstructions(context) -> dict:
+    """Images drawn anew by a net with a decoder, and by changed capsules."""
+    import keras
+    import numpy as np
+
+    from tfdeep.losses import MarginLoss
+    from tfdeep.models import MomentumCapsNet
+    from tfdeep.recipes.training import test_arrays, train_arrays
+
+    settings = context.settings
+    keras.utils.set_random_seed(context.seeds[0])
+    model = MomentumCapsNet(
+        1,
+        context.shape,
+        context.classes,
+        filters=settings.filters,
+        num_capsules=settings.capsules,
+    )
+    pixels = int(np.prod(context.shape))
+    model.compile(
+        keras.optimizers.Adam(settings.learning_rate),
+        {"length": MarginLoss(), "reconstruction": "mse"},
+        loss_weights={"length": 1.0, "reconstruction": 0.0005 * pixels},
+    )
+    (x, y), (test, _) = train_arrays(context), test_arrays(context)
+    x, test = (unit(images) for images in (x, test))
+    model.fit(
+        {"image": x, "label": y},
+        {"length": y, "reconstruction": x},
+        batch_size=settings.batch_size,
+        epochs=2 * settings.epochs,
+        verbose=0,
+    )
+    drawn = model.predict(
+        {"image": test[:SHOWN], "label": np.zeros(SHOWN, "int32")}, verbose=0
+    )["reconstruction"]
+    return {
+        "reconstructions": {"image": test[:SHOWN], "drawn anew": drawn},
+        "perturbed": perturbed(model, test[:1]),
+    }
+
+
+def unit(images):
+    """Images with values from 0 to 1."""
+    import numpy as np
+
+    low, high = images.min(), images.max()
+    return ((images - low) / (high - low)).astype(np.float32)
+
+
+def perturbed(model, image) -> dict:
+    """One image, drawn with single entries of its capsule changed."""
+    import keras
+    import numpy as np
+
+    mask = model.get_layer("mask")
+    coder = keras.Model(
+        model.get_layer("image").output, model.get_layer("classes").output
+    )
+    flat = np.array(mask(coder(image)))
+    (kept,) = np.nonzero(flat[0])
+    names = ("decoder_1", "decoder_2", "pixels", "reconstruction")
+    decoder = [model.get_layer(name) for name in names]
+    rows = {}
+    for number, place in enumerate(kept[:SHOWN], start=1):
+        changed = np.repeat(flat, len(STEPS), 0)
+        changed[:, place] += [PERTURBATION * step for step in STEPS]
+        x = changed
+        for layer in decoder:
+            x = layer(x)
+        rows[f"entry {number}"] = np.array(x)
+    return rows
+
+
+def accuracies(results, *arms):
+    return [1 - results.spread(arm, "test_error").mean for arm in arms]
+
+
+def plain_dies(results):
+    dead, alive = accuracies(results, PLAIN, MOMENTUM)
+    return Verdict(
+        dead < 0.3 < 0.7 < alive,
+        f"test accuracy: plain {dead:.3f}, residual {alive:.3f}",
+    )
+
+
+def as_accurate(results):
+    base, ours = accuracies(results, CAPSNET, MOMENTUM)
+    return Verdict(
+        ours >= base - MARGIN,
+        f"test accuracy: CapsNet {base:.3f}, MomentumCapsNet {ours:.3f}",
+    )
+
+
+def memories(results, form) -> dict[int, float]:
+    """MiB by the number of blocks."""
+    found = {}
+    for arm in results.arms:
+        kind, _, depth = arm.removesuffix(" blocks").partition(", ")
+        if kind == form and depth:
+            found[int(depth)] = results.spread(arm, "memory_mib").mean
+    return found
+
+
+def flat_memory(results):
+    ours, plain = (memories(results, form) for form in (MOMENTUM, RESIDUAL))
+    low, high = min(ours), max(ours)
+    return Verdict(
+        ours[high] < 1.3 * ours[low] and ours[high] < plain[high] / 2,
+        f"{low} to {high} blocks: reversible {ours[low]:.0f} to "
+        f"{ours[high]:.0f} MiB, residual {plain[low]:.0f} to "
+        f"{plain[high]:.0f} MiB",
+    )
+
+
+def pictures(results):
+    """Memory by depth, and the images that the decoder draws."""
+    from tfdeep import visualization
+
+    figures = {"memory.png": memory_figure(results)}
+    for name, rows in DRAWN.items():
+        figures[f"{name}.png"] = visualization.image_rows(rows)
+    return figures
+
+
+def memory_figure(results):
+    from tfdeep.visualization.figure import clean, color, new_figure
+
+    figure = new_figure(6, 4)
+    axes = figure.add_subplot()
+    for index, form in enumerate((RESIDUAL, MOMENTUM)):
+        found = sorted(memories(results, form).items())
+        depths, values = zip(*found, strict=True)
+        axes.plot(depths, values, "o-", color=color(index), label=form)
+    axes.set_xlabel("residual capsule blocks")
+    axes.set_ylabel("MiB of a training step")
+    axes.set_ylim(0)
+    axes.legend()
+    clean(axes)
+    return figure
+
+
+def scale(about, data=None, seeds=3, **settings):
+    defaults = {"batch_size": 128, "learning_rate": 1e-3, "depths": (4, 32)}
+    return Scale(about, {**defaults, **settings}, data=data, seeds=seeds)
+
+
+RECIPE = Recipe(
+    name="capsules",
+    title="Capsule networks of residual blocks that are undone for gradients",
+    paper="Gugglberger et al. 2022, arXiv:2201.11091",
+    claims=(
+        Claim(
+            "plain dies",
+            "Deep capsules without skip connections stay below an accuracy of "
+            "30 %, those with them get above 70 %.",
+            "section 1: training fails when layers are added",
+            plain_dies,
+        ),
+        Claim(
+            "as accurate",
+            "MomentumCapsNet is at most a percentage point less accurate than "
+            "CapsNet.",
+            "table 1: higher on MNIST, SVHN, CIFAR-10 and CIFAR-100",
+            as_accurate,
+        ),
+        Claim(
+            "flat memory",
+            "Memory of a training step grows by less than 1.3 times over "
+            "eight times the blocks, and ends below half of plain residual "
+            "blocks'.",
+            "fig. 3: almost independent of the number of blocks",
+            flat_memory,
+        ),
+    ),
+    data="mnist5k",
+    scales={
+        "quick": scale(
+            "3 minutes on 2 cores",
+            blocks=3,
+            filters=32,
+            capsules=16,
+            epochs=4,
+            batch_size=64,
+        ),
+        "full": scale(
+            "some hours on 2 cores",
+            "mnist",
+            blocks=3,
+            filters=64,
+            capsules=32,
+            epochs=10,
+            depths=(4, 8, 16, 32, 64),
+        ),
+        "paper": scale(
+            "a day on one GPU; also with --data svhn_cropped or cifar10",
+            "mnist",
+            blocks=5,
+            filters=256,
+            capsules=32,
+            epochs=30,
+            depths=(4, 8, 16, 32, 64),
+        ),
+    },
+    arms=arms,
+    run=run,
+    curves=("val_accuracy",),
+    metrics=("test_error", "memory_mib"),
+    pictures=pictures,
+)
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
