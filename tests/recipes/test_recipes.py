@@ -39,6 +39,9 @@ TINY = {
     "conv_depths": (2,),
     "conv_epochs": 2,
     "depths": (2, 3),
+    "filters": 8,
+    "capsules": 4,
+    "kernel": 3,
     "starts": {"stacked, {} blocks": (2, 3), "unrolled, {} blocks": (2,)},
 }
 

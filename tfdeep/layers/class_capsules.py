@@ -37,6 +37,9 @@ class CapsuleLength(keras.layers.Layer):
         [[5.0]]
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
     def call(self, inputs):
         return norm(inputs)
 
@@ -80,6 +83,9 @@ class CapsuleMask(keras.layers.Layer):
         >>> np.asarray(mask(capsules, np.array([0]), training=True)).tolist()
         [[1.0, 0.0, 0.0, 0.0]]
     """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
 
     def call(self, inputs, classes=None, training=None):
         _, count, dim = inputs.shape

@@ -26,6 +26,7 @@ def MomentumCapsNet(
     num_capsules: int = 32,
     capsule_dim: int = 8,
     num_routing: int = 3,
+    kernel_size: int = 9,
     seed: int | None = None,
     name: str | None = None,
     **blocks,
@@ -74,6 +75,8 @@ def MomentumCapsNet(
         num_capsules: integer, the capsules of each routing layer.
         capsule_dim: integer, their size, also that of primary capsules.
         num_routing: integer, the number of routing steps.
+        kernel_size: integer, of the two convolutions; less for images of
+            fewer than 17 pixels a side.
         seed: optional integer for initial weights.
         name: optional name of the model.
         **blocks: `gamma` (0.9), `routing` ("dynamic"), `checkpoint_every`
@@ -97,6 +100,7 @@ def MomentumCapsNet(
         check_positive("num_blocks", num_blocks)
     check_positive("classes", classes)
     check_positive("filters", filters)
+    check_positive("kernel_size", kernel_size)
     check_seed(seed)
     seeds = seed_stream(seed)
     shared = ("routing", "kernel_initializer")
@@ -106,12 +110,20 @@ def MomentumCapsNet(
     def glorot():
         return keras.initializers.GlorotUniform(next(seeds))
 
-    inputs = keras.Input(_checked(input_shape), name="image")
+    inputs = keras.Input(_checked(input_shape, kernel_size), name="image")
     x = layers.Conv2D(
-        filters, 9, activation="relu", kernel_initializer=glorot(), name="conv"
+        filters,
+        kernel_size,
+        activation="relu",
+        kernel_initializer=glorot(),
+        name="conv",
     )(inputs)
     x = PrimaryCapsules(
-        filters, capsule_dim, kernel_initializer=glorot(), name="primary"
+        filters,
+        capsule_dim,
+        kernel_size,
+        kernel_initializer=glorot(),
+        name="primary",
     )(x)
     if num_blocks:
         x = RoutingCapsules(
@@ -190,12 +202,13 @@ def _decoder(x, shape, initializer):
     )(x)
 
 
-def _checked(input_shape):
-    shape = tuple(input_shape)
-    if len(shape) != 3 or None in shape or min(shape[:2]) < 17:
+def _checked(input_shape, kernel_size):
+    shape, least = tuple(input_shape), 2 * kernel_size - 1
+    if len(shape) != 3 or None in shape or min(shape[:2]) < least:
         raise ValueError(
             f"`input_shape` came as {shape}. It must be (height, width, "
-            "channels) with sizes of at least 17, as two 9x9 convolutions "
-            "follow. Pass for example (28, 28, 1)."
+            f"channels) with sizes of at least {least}, as two convolutions "
+            f"of {kernel_size}x{kernel_size} follow. Pass for example "
+            "(28, 28, 1), or a smaller kernel_size."
         )
     return shape

@@ -16,8 +16,8 @@ SHOWN = 8
 DRAWN: dict = {}  # What the run has drawn anew.
 
 
-def capsnet(context, blocks, **options):
-    """The compiled net, without a decoder unless it is asked for."""
+def capsnet(context, blocks):
+    """The compiled net without a decoder."""
     from tfdeep.models import MomentumCapsNet
 
     settings = context.settings
@@ -29,7 +29,8 @@ def capsnet(context, blocks, **options):
             context.classes,
             filters=settings.filters,
             num_capsules=settings.capsules,
-            **{"decoder": False, **options},
+            kernel_size=settings.kernel,
+            decoder=False,
         ),
     )
 
@@ -141,6 +142,7 @@ def reconstructions(context) -> dict:
         context.classes,
         filters=settings.filters,
         num_capsules=settings.capsules,
+        kernel_size=settings.kernel,
     )
     pixels = int(np.prod(context.shape))
     model.compile(
@@ -267,7 +269,12 @@ def memory_figure(results):
 
 
 def scale(about, data=None, seeds=3, **settings):
-    defaults = {"batch_size": 128, "learning_rate": 1e-3, "depths": (4, 32)}
+    defaults = {
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "kernel": 9,
+        "depths": (4, 32),
+    }
     return Scale(about, {**defaults, **settings}, data=data, seeds=seeds)
 
 
