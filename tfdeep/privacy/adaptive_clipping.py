@@ -53,6 +53,11 @@ class AdaptiveClipping(Mechanism):
         noise_multiplier: float above 0, or `None` for that of the plan.
         batch_size: the expected size of a batch, or `None` for the plan's.
 
+    Attributes:
+        sum_multiplier: float, the noise on the sums in units of the
+            sensitivity, a little more than the noise multiplier; known with
+            the plan.
+
     Raises:
         ValueError: if a number is out of range or missing.
 
@@ -87,7 +92,7 @@ class AdaptiveClipping(Mechanism):
         self.batch_size = batch_size
         self._size = batch_size
         self._count_noise = count_noise
-        self._multiplier = 0.0
+        self.sum_multiplier = 0.0
 
     def bind(self, plan, batch_size):
         super().bind(plan, batch_size)
@@ -102,7 +107,7 @@ class AdaptiveClipping(Mechanism):
         if self._count_noise is None:
             self._count_noise = max(self._size / 20.0, self.noise_multiplier)
         if self.noise_multiplier:
-            self._multiplier = multiplier_of_sums(
+            self.sum_multiplier = multiplier_of_sums(
                 self.noise_multiplier, self._count_noise
             )
 
@@ -119,8 +124,8 @@ class AdaptiveClipping(Mechanism):
     def add_noise(self, sums, counts, state, sensitivity, draw):
         (count,), (scale,) = counts, state
         noised = list(sums)
-        if self._multiplier:
-            noised = gaussian(sums, self._multiplier * sensitivity, draw)
+        if self.sum_multiplier:
+            noised = gaussian(sums, self.sum_multiplier * sensitivity, draw)
             count = count + self._count_noise * draw(())
         fraction = count / self._size + 0.5
         new = next_clip(scale, fraction, self.quantile, self.learning_rate)

@@ -70,16 +70,16 @@ def clip_and_sum(gradients, present, clipping, groups, mechanism, state):
     finite = ops.isfinite(total)
     kept = ops.logical_and(finite, present > 0)
     norms = ops.sqrt(ops.where(kept, total, 0.0))
-    clip = ops.cast(
-        mechanism.clip_norm(clipping.l2_norm_clip, state), norms.dtype
-    )
+    clip = mechanism.clip_norm(clipping.l2_norm_clip, state)
+    if not isinstance(clip, float):  # A number is as precise as it is.
+        clip = ops.cast(clip, norms.dtype)
     if mechanism.needs_records:
         records = gradients.records(kept)
         sums, counts = mechanism.accumulate(records, present, state)
     else:
         factors = _factors(squares, kept, clipping, clip, groups)
         sums = [
-            clipping.rescale(each, ops.cast(clip, each.dtype))
+            clipping.rescale(each, clip)
             for each in gradients.weighted_sums(factors, kept)
         ]
         counts = mechanism.counts(norms, clip, present)

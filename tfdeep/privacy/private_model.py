@@ -17,7 +17,7 @@ from tfdeep.privacy.mechanisms import GaussianMechanism, Mechanism
 from tfdeep.privacy.noise import NoiseSource
 from tfdeep.privacy.per_example import METHODS
 from tfdeep.privacy.per_example.purity import NotPrivateError
-from tfdeep.privacy.private_step import PrivateStep
+from tfdeep.privacy.private_step import Memory, PrivateStep
 from tfdeep.privacy.refusals import check_refused
 from tfdeep.privacy.views import Views
 from tfdeep.training.taps import input_shape_of, symbols
@@ -66,6 +66,7 @@ class PrivateModel(PrivateStep):
         if augmentation is not None:
             self.augmenter = augmentation.layer  # Keras tracks its streams.
         self.clipped_fraction = keras.metrics.Mean("clipped_fraction")
+        self.memory = Memory()
         self._sees_examples = False
         self._tests = False
         self._engine = None
@@ -182,6 +183,9 @@ class PrivateModel(PrivateStep):
         settings = getattr(optimizer, "privacy_settings", None)
         if settings is None:
             return
+        check = getattr(optimizer, "check_batch", None)
+        if check is not None:
+            check(None if self.plan is None else self.plan.batch_size)
         settings = settings()
         theirs = settings["mechanism"].get_config()
         if self._given_mechanism and self.mechanism.get_config() != theirs:

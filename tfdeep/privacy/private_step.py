@@ -13,6 +13,47 @@ from tfdeep.privacy.per_example import engine_for
 FOREVER = 2**31 - 1
 
 
+def kept(layer, name, value, dtype):
+    """A weight that is not trained, the same on all devices."""
+    return layer.add_weight(
+        shape=tuple(getattr(value, "shape", ())),
+        initializer=lambda shape, dtype: ops.cast(value, dtype),
+        dtype=dtype,
+        trainable=False,
+        autocast=False,
+        aggregation="only_first_replica",
+        name=name,
+    )
+
+
+class Memory(keras.layers.Layer):
+    """Holds the state of a mechanism, which `compile` may bring late.
+
+    It is never built, and so may get weights at any time.
+    """
+
+    def __init__(self):
+        super().__init__(name="mechanism", autocast=False)
+        self.held: list = []
+
+    def hold(self, values: list) -> None:
+        """Make weights of these values; keep those of the same shapes."""
+        shapes = [tuple(value.shape) for value in values]
+        old = [tuple(each.shape) for each in self.held]
+        if old == shapes:
+            return
+        if old:
+            raise ValueError(
+                f"The model came with a mechanism whose state has shapes "
+                f"{shapes}, where it had {old}. What was released so far "
+                "belongs to the old one. Make a new PrivateModel."
+            )
+        self.held = [
+            kept(self, f"state_{index}", value, "float32")
+            for index, value in enumerate(values)
+        ]
+
+
 class PrivateStep(backend.OwnStep):
     """What `PrivateModel` does in training; it holds the settings."""
 
@@ -23,7 +64,6 @@ class PrivateStep(backend.OwnStep):
         self.batches_seen = self._keep("batches_seen", 0)
         self.non_finite_examples = self._keep("non_finite_examples", 0)
         variables = self.base.trainable_variables
-        self.mechanism_state = []
         self._make_state()
         self.averages = []
         if self.averaging is not None:
@@ -34,23 +74,18 @@ class PrivateStep(backend.OwnStep):
         self._engine = engine_for(self.base, self, self.method)
 
     def _make_state(self):
-        """Make weights of the mechanism's state, where it has any."""
+        """Make weights of the mechanism's state, unless they are there."""
         shapes = [tuple(v.shape) for v in self.base.trainable_variables]
-        self.mechanism_state = [
-            self._keep(f"mechanism_{index}", value, "float32")
-            for index, value in enumerate(self.mechanism.initial_state(shapes))
-        ]
+        first = self.mechanism.initial_state(shapes)
+        self.memory.hold(first)
+
+    @property
+    def mechanism_state(self) -> list:
+        """The variables that hold the mechanism's state."""
+        return self.memory.held
 
     def _keep(self, name, value, dtype="int32"):
-        return self.add_weight(
-            shape=tuple(getattr(value, "shape", ())),
-            initializer=lambda shape, dtype: ops.cast(value, dtype),
-            dtype=dtype,
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-            name=name,
-        )
+        return kept(self, name, value, dtype)
 
     def update(self, data) -> dict:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
