@@ -266,7 +266,9 @@ def test_several_inputs_and_outputs():
     outputs = {"u": layers.Dense(1)(x), "v": layers.Dense(3)(x)}
     base = keras.Model(inputs, outputs)
     model = PrivateModel(base, l2_norm_clip=0.7)
-    model.compile("sgd", {"u": "mse", "v": "mae"}, loss_weights={"v": 0.5})
+    model.compile(
+        "sgd", {"u": "mse", "v": "mae"}, loss_weights={"u": 1.0, "v": 0.5}
+    )
     random = np.random.default_rng(0)
     x = {n: random.normal(size=(5, s)) for n, s in (("a", 3), ("b", 2))}
     y = {n: random.normal(size=(5, s)) for n, s in (("u", 1), ("v", 3))}
@@ -305,3 +307,26 @@ def test_half_precision_adds_up_in_single(policy):
     }
     total = sum(float(ops.sum(ops.square(each))) for each in sums)
     assert 0 < np.sqrt(total) <= 8 * 0.7
+
+
+class Dropping(keras.Model):
+    """Dropout that is told to train by the model around it, or not at all."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = layers.Dropout(0.5, seed=1)
+        self.never = layers.Dropout(0.9, seed=1)
+        self.last = layers.Dense(3)
+
+    def call(self, x, training=None):
+        return self.last(self.never(self.drop(x), training=False))
+
+
+def test_layers_within_are_told_of_training():
+    base = Dropping()
+    base(np.zeros((1, 5), "float32"))
+    model = compiled(base)
+    assert "book-keeping" in model.describe_clipping()
+    x = np.ones((16, 5), "float32")
+    norms = model.per_example_norms(x, np.zeros(16, "int32"))
+    assert np.unique(np.round(ops.convert_to_numpy(norms), 5)).size > 8

@@ -18,8 +18,8 @@ from tfdeep.privacy.per_example.replay import (
     CannotOpen,
     Replay,
     as_started,
+    opened,
     steps_of,
-    takes_training,
 )
 from tfdeep.privacy.per_example.vectorized import seed_indices
 from tfdeep.training.graph import calls_between, ends
@@ -42,6 +42,7 @@ class BookKeeping:
         self.owner = owner
         self.seeds = seed_indices(model)
         starts, self.results = _ends_of(model)
+        self.training = True if is_graph(model) else None
         self.starts = tree.flatten(starts)
         calls = calls_between(starts, self.results)
         self.steps = steps_of(calls)
@@ -89,6 +90,7 @@ class BookKeeping:
                     self.starts,
                     as_started(self.starts, tree.flatten(x)),
                     self.results,
+                    self.training,
                 )
             losses = losses_of_rows(self.owner, y, outputs, weight)
             ends = [
@@ -161,13 +163,11 @@ def _ends_of(model):
     shape = input_shape_of(model)
     if shape is None:
         raise CannotOpen(model.name)
-    inputs = symbols(shape)
-    arguments = {"training": True} if takes_training(model) else {}
-    try:
-        # Past `__call__`, which would show one call: that of the model.
-        outputs = model.call(inputs, **arguments)
-    except Exception as error:  # Whatever it does with a symbol.
-        raise CannotOpen(model.name) from error
+    # It may be built for a batch of some size, and meets others.
+    inputs = symbols(
+        tree.map_shape_structure(lambda each: (None, *each[1:]), shape)
+    )
+    outputs = opened(model, (inputs,), {})
     known = [isinstance(t, keras.KerasTensor) for t in tree.flatten(outputs)]
     if not all(known):
         raise CannotOpen(model.name)

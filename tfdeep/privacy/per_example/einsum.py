@@ -17,7 +17,6 @@ class EinsumDenseRule(Rule):
         self.axes = sorted_axes(layer.equation, len(layer.kernel.shape))
 
     def fits(self, args, kwargs):
-        kwargs = {k: v for k, v in kwargs.items() if k != "training"}
         if not super().fits(args, kwargs) or self.axes is None:
             return False
         return len(self.axes["input"]) == len(args[0].shape)

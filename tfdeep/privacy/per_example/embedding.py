@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 from keras import ops
 
 from tfdeep.privacy.per_example.gradients import Lookup
@@ -12,7 +13,7 @@ class EmbeddingRule(Rule):
     """Rule of `keras.layers.Embedding`."""
 
     def forward(self, tap, x):
-        if str(x.dtype) not in ("int32", "int64"):
+        if keras.backend.standardize_dtype(x.dtype) not in ("int32", "int64"):
             x = ops.cast(x, "int32")
         outputs = ops.take(self.layer.embeddings, x, axis=0)
         return tap(self.cast(outputs)), [x]

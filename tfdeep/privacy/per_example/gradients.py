@@ -7,6 +7,7 @@ float32 at least: half precision would lose small terms of long sums.
 
 from functools import reduce
 
+import keras
 from keras import ops
 
 
@@ -17,7 +18,8 @@ def square_sums(tensor):
 
 def widened(tensor):
     """Half precision as float32."""
-    half = str(tensor.dtype).endswith(("bfloat16", "float16"))
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    half = dtype in ("bfloat16", "float16")
     return ops.cast(tensor, "float32") if half else tensor
 
 

@@ -31,7 +31,9 @@ class Step:
         call: the call.
         rule: the rule of a layer with trainable weights.
         parts: the steps within it, where it is opened.
-        starts: the symbolic inputs of the parts, if they have their own.
+        starts: the symbolic inputs of the parts, if they have their own: then
+            it is a model with a graph, which tells its layers whether it is
+            trained; else they have been told when they were called.
         results: the symbolic outputs of the parts.
     """
 
@@ -79,16 +81,48 @@ def _opened(call: Call) -> Step:
         return Step(call, None, steps_of(call.parts), starts, results)
     if own_variables(layer):
         raise CannotOpen(layer.name)
-    kwargs = dict(call.kwargs)
-    if takes_training(layer):
-        kwargs.setdefault("training", True)
-    try:
-        outputs = tree.flatten(layer.call(*call.args, **kwargs))
-    except Exception as error:  # Whatever a layer does with a symbol.
-        raise CannotOpen(layer.name) from error
+    outputs = tree.flatten(opened(layer, call.args, call.kwargs))
     parts = calls_between(call.inputs, outputs, f"{call.path}/")
     _check_whole(layer, parts, outputs)
     return Step(call, None, steps_of(parts), [], outputs)
+
+
+class _Opener(keras.layers.Layer):
+    """Calls the insides of a layer with symbols, as if it were trained."""
+
+    def __init__(self, layer):
+        super().__init__(autocast=False)
+        self.opened = lambda: layer  # Keras would track it.
+        self.built = True
+        self.outputs: list = []
+
+    def call(self, *args, training=None, **kwargs):
+        raise NotImplementedError  # It never meets a tensor.
+
+    def compute_output_spec(self, *args, training=None, **kwargs):
+        layer = self.opened()
+        if takes_training(layer):
+            kwargs["training"] = training
+        # Past `__call__`, which would show one call: that of the layer. What
+        # is returned will show one too: that of this layer.
+        outputs = layer.call(*args, **kwargs)
+        self.outputs = [outputs]
+        return tree.map_structure(
+            lambda t: keras.KerasTensor(t.shape, t.dtype), outputs
+        )
+
+
+def opened(layer, args, kwargs):
+    """The symbolic outputs of a layer, made by the layers within it."""
+    kwargs = {"training": True, **kwargs}
+    if kwargs["training"] is None:
+        kwargs["training"] = True
+    opener = _Opener(layer)
+    try:
+        opener(*args, **kwargs)
+    except Exception as error:  # Whatever a layer does with a symbol.
+        raise CannotOpen(layer.name) from error
+    return opener.outputs[0]
 
 
 def _check_whole(layer, parts: list[Call], outputs: list) -> None:
@@ -113,7 +147,9 @@ def _check_whole(layer, parts: list[Call], outputs: list) -> None:
 
 
 def takes_training(layer) -> bool:
-    """Whether a layer's call has the argument `training`."""
+    """Whether it is a layer whose call has the argument `training`."""
+    if not isinstance(layer, keras.layers.Layer):
+        return False
     return "training" in inspect.signature(layer.call).parameters
 
 
@@ -130,7 +166,7 @@ class Replay:
         self.records: list[tuple[Step, list, int]] = []
         self._marks = 0
 
-    def run(self, steps, starts, inputs, results):
+    def run(self, steps, starts, inputs, results, training):
         """Return what the symbols `results` come to.
 
         Args:
@@ -138,33 +174,39 @@ class Replay:
             starts: symbolic inputs.
             inputs: tensors in their place.
             results: a structure of symbolic outputs.
+            training: what a graph tells its layers, `None` where they were
+                told when they were called.
         """
         for symbol, tensor in zip(starts, inputs, strict=True):
             self._values[id(symbol)] = tensor
         for step in steps:
-            self._run(step)
+            self._run(step, training)
         return tree.map_structure(self._value, results)
 
     def _value(self, each):
+        """The tensor of a symbol; `None` for a mask, which comes by itself."""
         if isinstance(each, keras.KerasTensor):
-            return self._values[id(each)]
+            return self._values.get(id(each))
         return each
 
     def _mark(self, tensor):
         self._marks += 1
         return self._tap(tensor)
 
-    def _run(self, step: Step) -> None:
+    def _run(self, step: Step, training) -> None:
         call = step.call
         args, kwargs = tree.map_structure(self._value, (call.args, call.kwargs))
+        if training is not None and takes_training(call.operation):
+            kwargs["training"] = training
         if step.parts:
             tensors = [self._value(each) for each in call.inputs]
             starts = step.starts or call.inputs
-            outputs = self.run(step.parts, starts, tensors, step.results)
+            told = kwargs.get("training", True) if step.starts else None
+            outputs = self.run(step.parts, starts, tensors, step.results, told)
         elif step.rule is not None:
             outputs = self._by_rule(step, args, kwargs)
         else:
-            outputs = call.operation(*args, **_with_training(call, kwargs))
+            outputs = call.operation(*args, **kwargs)
         for symbol, tensor in zip(
             call.outputs, tree.flatten(outputs), strict=True
         ):
@@ -179,17 +221,9 @@ class Replay:
                 mask = layer.compute_mask(args[0], mask_of(args[0]))
                 outputs = with_mask(outputs, mask)
         else:
-            kwargs = _with_training(step.call, kwargs)
             outputs, kept = step.rule.forward(self._mark, *args, **kwargs)
         self.records.append((step, kept, self._marks - before))
         return outputs
-
-
-def _with_training(call: Call, kwargs: dict) -> dict:
-    layer = call.operation
-    if isinstance(layer, keras.layers.Layer) and takes_training(layer):
-        return {"training": True, **kwargs}
-    return kwargs
 
 
 def as_started(symbols: list, tensors: list) -> list:

@@ -27,7 +27,7 @@ class Rule:
 
     def fits(self, args: tuple, kwargs: dict) -> bool:
         """Whether the rule holds for a call with such symbolic arguments."""
-        return len(args) == 1 and not kwargs
+        return len(args) == 1 and not set(kwargs) - {"training"}
 
     def forward(self, tap, x):
         """Run the layer.
