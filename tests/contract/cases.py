@@ -175,7 +175,7 @@ def stochastic_block(survival_probability=0.5, rate=0.0, seed=SEED, **kwargs):
 
 def layer(kind, *args, **settings):
     """A factory of one of our layers, open to further arguments."""
-    if issubclass(kind, L.GroupedConv2D):
+    if issubclass(kind, keras.layers.Conv2D):
         settings["kernel_initializer"] = keras.initializers.HeNormal(SEED)
     elif kind not in (L.BatchEntropy, L.ZeroPadShortcut):
         settings["seed"] = SEED
@@ -448,6 +448,25 @@ CASES = {
         random=True,
         alone=STEADY,
         neutral=pair(layer(L.WideBlock, 4), layer(L.PreActivationBlock, 4)),
+    ),
+    "WeightStandardizedConv2D": Case(
+        layer(L.WeightStandardizedConv2D, 6, 3),
+        # The least variance is far from what kernels have.
+        neutral=pair(
+            layer(L.WeightStandardizedConv2D, 6, 3, epsilon=0.0),
+            layer(L.WeightStandardizedConv2D, 6, 3),
+        ),
+    ),
+    "WideResNet-private": Case(
+        model(
+            M.WideResNet,
+            10,
+            1,
+            norm="group",
+            norm_groups=4,
+            activation_first=True,
+            weight_standardization=True,
+        )
     ),
     "ZeroPadShortcut": Case(
         layer(L.ZeroPadShortcut, 6, 2, "average"),

@@ -27,6 +27,7 @@ from tfdeep.layers.routing_capsules import RoutingCapsules
 from tfdeep.layers.shortcuts import ZeroPadShortcut
 from tfdeep.layers.stochastic_block import StochasticBlock
 from tfdeep.layers.stochastic_depth import StochasticDepth, linear_survival
+from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
 
 __all__ = [
     "AggregatedBlock",
@@ -50,6 +51,7 @@ __all__ = [
     "RoutingCapsules",
     "StochasticBlock",
     "StochasticDepth",
+    "WeightStandardizedConv2D",
     "WideBlock",
     "ZeroPadShortcut",
     "batch_entropy",

@@ -197,8 +197,7 @@ class DenseBlock(ConvUnits):
 
     def _unit(self, channels, filters, kernel_size):
         return [
-            self.norm_unit(channels),
-            self.relu_unit(),
+            *self.active_units(channels),
             self.conv_unit(filters, kernel_size),
             *self.dropout_units(self.rate),
         ]

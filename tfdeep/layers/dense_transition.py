@@ -69,8 +69,7 @@ class DenseTransition(ConvUnits):
                 "compression."
             )
         layers = [
-            self.norm_unit(channels),
-            self.relu_unit(),
+            *self.active_units(channels),
             self.conv_unit(self._filters(channels), 1),
             *self.dropout_units(self.rate),
             keras.layers.AveragePooling2D(

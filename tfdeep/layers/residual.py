@@ -42,7 +42,8 @@ class ResidualBlock(ConvUnits):
         survival_probability: float in [0, 1], the probability of keeping
             the branch in a training step. Defaults to 1.
         **kwargs: `norm`, `data_format`, `weight_decay`, `fan_mode`,
-            `use_bias`, `seed`, `name`, `dtype`.
+            `use_bias`, `seed`, `norm_groups`, `activation_first`,
+            `weight_standardization`, `name`, `dtype`.
 
     Raises:
         ValueError: on arguments outside these ranges, and for stochastic
@@ -70,6 +71,13 @@ class ResidualBlock(ConvUnits):
                 f"`survival_probability` came as {survival_probability} with "
                 "shortcut='none'. A dropped branch needs a shortcut to carry "
                 "the signal. Use shortcut 'A', 'B' or 'C'."
+            )
+        if self.activation_first and not self.preactivated:
+            raise ValueError(
+                f"`activation_first` came as True for {type(self).__name__}, "
+                "which normalises after its convolutions. Only blocks that "
+                "activate before them can do it the other way round. Use "
+                "PreActivationBlock or WideBlock."
             )
         self.filters = filters
         self.strides = strides
@@ -100,14 +108,14 @@ class ResidualBlock(ConvUnits):
         """Where the shape changes, branch and shortcut share the first one."""
         if self.preactivated and changes:
             self.preactivation = self.sequence(
-                [self.norm_unit(channels), self.relu_unit()], "preactivation"
+                self.active_units(channels), "preactivation"
             )
             self.preactivation.build(input_shape)
 
     def _build_branch(self, channels, changes, input_shape):
         layers = self.branch_layers(channels)
         if self.preactivated and not changes:
-            layers = [self.norm_unit(channels), self.relu_unit(), *layers]
+            layers = [*self.active_units(channels), *layers]
         branch = self.sequence(layers, "branch")
         if self.survival_probability < 1:
             branch = StochasticDepth(

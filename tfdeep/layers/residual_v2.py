@@ -45,8 +45,7 @@ class PreActivationBlock(ResidualBlock):
     def branch_layers(self, channels):
         return [
             self.conv_unit(self.filters, 3, self.strides),
-            self.norm_unit(self.filters),
-            self.relu_unit(),
+            *self.active_units(self.filters),
             self.conv_unit(self.filters, 3),
         ]
 
@@ -101,11 +100,9 @@ class PreActivationBottleneckBlock(ResidualBlock):
             first, second = second, first
         return [
             self.conv_unit(self.filters, 1, first),
-            self.norm_unit(self.filters),
-            self.relu_unit(),
+            *self.active_units(self.filters),
             self.conv_unit(self.filters, 3, second),
-            self.norm_unit(self.filters),
-            self.relu_unit(),
+            *self.active_units(self.filters),
             self.conv_unit(self.output_filters, 1),
         ]
 

@@ -11,14 +11,14 @@ from numbers import Real
 import keras
 import numpy as np
 
-from tfdeep.checks import check_choice, check_seed
+from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.layers.grouped_conv import GroupedConv2D
 from tfdeep.layers.seed_state import Dropout
+from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
 
 # Batch normalization as in the papers' code; Keras' defaults differ.
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
-MAX_NORM_GROUPS = 32
 
 
 def seed_stream(seed: int | None):
@@ -48,7 +48,13 @@ class ConvUnits(keras.layers.Layer):
     """A layer built from convolution, normalization and ReLU units.
 
     Args:
-        norm: `"batch"` or `"group"` (up to 32 groups).
+        norm: `"batch"` or `"group"`.
+        norm_groups: integer, the number of groups of `"group"`, lowered to a
+            divisor of the channels. Defaults to 32.
+        activation_first: boolean, whether ReLU comes before the
+            normalization instead of after it.
+        weight_standardization: boolean, whether convolutions are
+            `WeightStandardizedConv2D`, which always have a bias.
         data_format: `"channels_last"`, `"channels_first"` or `None` for the
             Keras setting.
         weight_decay: float, the L2 coefficient in the gradient of every
@@ -67,9 +73,17 @@ class ConvUnits(keras.layers.Layer):
         fan_mode: str = "fan_out",
         use_bias: bool = False,
         seed: int | None = None,
+        norm_groups: int = 32,
+        activation_first: bool = False,
+        weight_standardization: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_positive("norm_groups", norm_groups)
+        check_choice("activation_first", activation_first, (False, True))
+        check_choice(
+            "weight_standardization", weight_standardization, (False, True)
+        )
         check_choice("norm", norm, ("batch", "group"))
         check_choice("fan_mode", fan_mode, ("fan_in", "fan_out"))
         data_format = data_format or keras.config.image_data_format()
@@ -89,6 +103,9 @@ class ConvUnits(keras.layers.Layer):
         self.fan_mode = fan_mode
         self.use_bias = use_bias
         self.seed = seed
+        self.norm_groups = norm_groups
+        self.activation_first = activation_first
+        self.weight_standardization = weight_standardization
         self._seeds = seed_stream(seed)
 
     @property
@@ -102,17 +119,22 @@ class ConvUnits(keras.layers.Layer):
 
     def conv_unit(self, filters: int, kernel_size: int, strides=1, groups=1):
         """Return a convolution with "same" padding and He initialisation."""
+        standard = self.weight_standardization
         convolution = keras.layers.Conv2D if groups == 1 else GroupedConv2D
+        convolution = WeightStandardizedConv2D if standard else convolution
         return convolution(
             filters,
             kernel_size,
             strides=strides,
             groups=groups,
             padding="same",
-            use_bias=self.use_bias,
+            use_bias=self.use_bias or standard,
             data_format=self.data_format,
             kernel_initializer=keras.initializers.VarianceScaling(
-                2.0, self.fan_mode, "untruncated_normal", next(self._seeds)
+                1.0 if standard else 2.0,
+                self.fan_mode,
+                "untruncated_normal",
+                next(self._seeds),
             ),
             kernel_regularizer=l2_decay(self.weight_decay),
             bias_regularizer=l2_decay(self.weight_decay),
@@ -132,8 +154,13 @@ class ConvUnits(keras.layers.Layer):
             return keras.layers.BatchNormalization(
                 momentum=BATCH_NORM_MOMENTUM, **shared
             )
-        groups = math.gcd(channels, MAX_NORM_GROUPS)
+        groups = math.gcd(channels, self.norm_groups)
         return keras.layers.GroupNormalization(groups, **shared)
+
+    def active_units(self, channels: int) -> list:
+        """Return normalization and ReLU, in this order or the other one."""
+        units = [self.norm_unit(channels), self.relu_unit()]
+        return units[::-1] if self.activation_first else units
 
     def relu_unit(self):
         """Return a ReLU."""
@@ -155,4 +182,7 @@ class ConvUnits(keras.layers.Layer):
             "fan_mode": self.fan_mode,
             "use_bias": self.use_bias,
             "seed": self.seed,
+            "norm_groups": self.norm_groups,
+            "activation_first": self.activation_first,
+            "weight_standardization": self.weight_standardization,
         }

@@ -45,6 +45,12 @@ class Architecture:
         fan_mode: `"fan_out"` or `"fan_in"`, of He initialisation.
         use_bias: boolean, whether convolutions have a bias.
         seed: optional integer for initial weights and random decisions.
+        norm_groups: integer, the number of groups of `norm="group"`, lowered
+            to a divisor of the channels. Defaults to 32.
+        activation_first: boolean, whether ReLU comes before the
+            normalization (blocks with pre-activation).
+        weight_standardization: boolean, whether convolutions are
+            `tfdeep.layers.WeightStandardizedConv2D`.
         stacked: whether equal blocks in a row become one
             `tfdeep.layers.Repeat`: `True`, `False`, or `"auto"` where there
             are at least 64 of them.
@@ -65,6 +71,9 @@ class Architecture:
     seed: int | None = None
     stacked: bool | str = "auto"
     name: str | None = None
+    norm_groups: int = 32
+    activation_first: bool = False
+    weight_standardization: bool = False
     units: ConvUnits = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -106,6 +115,9 @@ class Architecture:
             "fan_mode": self.fan_mode,
             "use_bias": self.use_bias,
             "seed": next(self._seeds),
+            "norm_groups": self.norm_groups,
+            "activation_first": self.activation_first,
+            "weight_standardization": self.weight_standardization,
         }
 
     def input(self):
@@ -126,8 +138,9 @@ class Architecture:
 
     def activation(self, x):
         """Normalization and ReLU."""
-        x = self.units.norm_unit(x.shape[self.units.channel_axis])(x)
-        return self.units.relu_unit()(x)
+        for unit in self.units.active_units(x.shape[self.units.channel_axis]):
+            x = unit(x)
+        return x
 
     def stages(self, x, block, depths: Sequence[int], filters, **options):
         """Stack residual blocks, halving the size between stages."""

@@ -25,8 +25,15 @@ def WideResNet(
     the 3x3 convolutions alone of ResNet-50, 101, 152 and 200; it is
     post-activation, as the authors'.
 
+    The WRN-16-4 and WRN-40-4 that De et al. train privately are
+
+        WideResNet(16, 4, norm="group", norm_groups=16, activation_first=True,
+                   weight_standardization=True, weight_decay=0)
+
     Reference:
-        Zagoruyko and Komodakis, "Wide Residual Networks", 2016, table 1.
+        Zagoruyko and Komodakis, "Wide Residual Networks", 2016, table 1;
+        De et al., "Unlocking High-Accuracy Differentially Private Image
+        Classification through Scale", 2022.
 
     Args:
         depth: integer, the number of weighted layers.
@@ -36,8 +43,9 @@ def WideResNet(
         **architecture: `input_shape`, `classes`, `form`,
             `survival_probability`, `norm`, `include_top`,
             `classifier_activation`, `data_format`, `weight_decay` (5e-4),
-            `fan_mode` ("fan_in"), `use_bias`, `seed`, `stacked`, `name`; see
-            `tfdeep.models.Architecture`.
+            `fan_mode` ("fan_in"), `use_bias`, `seed`, `stacked`,
+            `norm_groups`, `activation_first`, `weight_standardization`,
+            `name`; see `tfdeep.models.Architecture`.
 
     Returns:
         A Functional `keras.Model`, uncompiled.

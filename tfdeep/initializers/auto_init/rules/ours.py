@@ -13,10 +13,13 @@ from tfdeep.layers import (
     Repeat,
     StochasticBlock,
     StochasticDepth,
+    WeightStandardizedConv2D,
 )
 from tfdeep.layers.copies import copies, pairs
 
 rule(BatchEntropy)(moving)
+# The scale of its kernel does not reach its outputs.
+rule(WeightStandardizedConv2D)(computed)
 
 
 @rule(StochasticDepth)
