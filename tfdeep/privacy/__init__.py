@@ -13,6 +13,7 @@ from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.plan import Plan
 from tfdeep.privacy.private_model import PrivateModel
 from tfdeep.privacy.sampling import poisson_batches
+from tfdeep.privacy.settings import Settings, recipe
 from tfdeep.privacy.tree_aggregation import TreeAggregation
 from tfdeep.privacy.validation import replace_batch_norm, validate
 from tfdeep.privacy.views import Views
@@ -28,10 +29,12 @@ __all__ = [
     "PerLayerClipping",
     "Plan",
     "PrivateModel",
+    "Settings",
     "TreeAggregation",
     "Views",
     "audit",
     "poisson_batches",
+    "recipe",
     "replace_batch_norm",
     "tf_privacy",
     "validate",
