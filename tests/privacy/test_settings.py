@@ -45,7 +45,9 @@ def test_parts():
 def test_views_keep_shape_and_differ():
     views = privacy.recipe("de2022", 1).augmentation()
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
-    seen = keras.ops.convert_to_numpy(views.layer(views.repeated(x), training=True))
+    seen = keras.ops.convert_to_numpy(
+        views.layer(views.repeated(x), training=True)
+    )
     assert seen.shape == (32, 32, 32, 3)
     assert not np.array_equal(seen[0], seen[1])
 
