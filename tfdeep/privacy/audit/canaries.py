@@ -82,7 +82,7 @@ def mechanism(
     model,
     delta: float = 1e-5,
     canaries: int = 2000,
-    references: int = 20,
+    references: int = 100,
     confidence: float = 0.95,
     seed: int | None = None,
 ) -> AuditReport:
@@ -138,8 +138,9 @@ def mechanism(
         )
         for _ in range(references)
     ]
-    # Four deviations: one simulation in 30,000 would exceed it.
-    limit = float(np.mean(expected) + 4 * np.std(expected))
+    # The bounds of 400 simulations reached 2.7 deviations; those of noise
+    # that was halved began at 5.8.
+    limit = float(np.mean(expected) + 5 * np.std(expected))
     note = f"lower bound at confidence {confidence:g}, {canaries} canaries"
     interval = (bound, np.inf)
     return AuditReport(

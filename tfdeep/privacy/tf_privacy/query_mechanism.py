@@ -85,7 +85,8 @@ class QueryMechanism(Mechanism):
         self._fresh = fresh(query)
         self._start = initial_state(query)
         updates = restarts(query) or max_updates or DEFAULT_UPDATES
-        self._packing = QueryState(self._start, updates)
+        constant = is_exactly(query, "GaussianSumQuery")
+        self._packing = QueryState(self._start, updates, constant)
         self.levels = levels(updates)
         self.l2_norm_clip = self._clip_of(self._start) if known else math.inf
         self.noise_multiplier = self._multiplier()

@@ -27,11 +27,19 @@ class QueryState:
     Args:
         structure: the query's initial state.
         updates: the largest number of updates between two restarts.
+        constant: whether the query never changes its state.
     """
 
-    def __init__(self, structure, updates: int = DEFAULT_UPDATES):
+    def __init__(
+        self,
+        structure,
+        updates: int = DEFAULT_UPDATES,
+        constant: bool = False,
+    ):
         self._levels = levels(updates)
         self._roles = tf.nest.flatten(roles(structure))
+        if constant:
+            self._roles = [CONSTANT] * len(self._roles)
         leaves = tf.nest.flatten(structure)
         # As NumPy: tensors of a graph, or of another device, stay behind.
         self._initial = [tf.get_static_value(leaf) for leaf in leaves]
