@@ -78,9 +78,7 @@ class TfPrivacyEngine:
     def _losses(self, trainable, state, x, y, weight):
         """The loss of each example of a chunk, the mean over its views."""
         views = tree.flatten(x)[0].shape[1]
-        x = tree.map_structure(
-            lambda t: ops.reshape(t, (-1, *t.shape[2:])), x
-        )
+        x = tree.map_structure(lambda t: ops.reshape(t, (-1, *t.shape[2:])), x)
         with pure_call(self.model, trainable, state, self.seeds):
             y_pred = self.model(x, training=True)
         split = tree.map_structure(lambda t: _by_view(t, views), y_pred)
