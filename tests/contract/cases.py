@@ -36,7 +36,6 @@ OTHER_PACKAGES = {
     "data": "datasets",
     "initializers": "transforms of a built model",
     "losses": "losses for compile, under tests/losses",
-    "privacy": "a wrapper around a model, its plan and its data, under tests/privacy",
     "privacy": "private training, under tests/privacy",
     "recipes": "training runs",
     "training": "wrappers around a model, under tests/training/test_wrapper.py",

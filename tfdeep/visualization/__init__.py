@@ -8,8 +8,8 @@ from tfdeep.visualization.comparison import comparison
 from tfdeep.visualization.curves import learning_curves
 from tfdeep.visualization.figure import save
 from tfdeep.visualization.heat_map import heat_map
-from tfdeep.visualization.reach import reach_chart
 from tfdeep.visualization.image_rows import image_rows
+from tfdeep.visualization.reach import reach_chart
 from tfdeep.visualization.signal_propagation import signal_propagation
 
 __all__ = [
