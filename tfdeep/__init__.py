@@ -11,6 +11,7 @@ from tfdeep import (
 )
 from tfdeep.initializers import AutoInit
 from tfdeep.layers import DenseBlock, ReversibleCapsule, StochasticDepth
+from tfdeep.privacy import PrivateModel
 from tfdeep.training import BatchEntropyRegularizer
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ __all__ = [
     "AutoInit",
     "BatchEntropyRegularizer",
     "DenseBlock",
+    "PrivateModel",
     "ReversibleCapsule",
     "StochasticDepth",
     "callbacks",
