@@ -96,8 +96,9 @@ def test_stacked_training_is_that_of_the_plain_form():
 
 
 def test_auto_stacks_from_where_it_pays():
-    deep = models.ResNet(392, input_shape=(8, 8, 3))
-    assert [part.num_repeats for part in repeats(deep)] == [65, 64, 64]
+    deep = models.ResNet(194, input_shape=(8, 8, 3))
+    # The first block of a stage halves the size and is none of the equal ones.
+    assert [part.num_repeats for part in repeats(deep)] == [32]
     assert repeats(models.ResNet(110, input_shape=(8, 8, 3))) == []
 
 
@@ -193,8 +194,15 @@ class TestRefused:
         )
         for layer in model.layers:
             layer.use_bias = False
+        before, x = arrays(model.weights), images(2, 4)
+        y = np.array(model(x))
         with pytest.raises(ValueError, match="changed by hand"):
             stack(model)
+        # Nothing is half converted.
+        assert len(model.layers) == 3 and len(model.weights) == 6
+        for one, other in zip(arrays(model.weights), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(np.array(model(x)), y)
         repeat = Repeat(layers.Dense(4), 2)
         model = keras.Sequential([keras.Input((4,)), repeat])
         repeat.template.given.use_bias = False

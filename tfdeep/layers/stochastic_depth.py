@@ -62,9 +62,9 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
 
     `survival_probability=1` is the plain branch.
 
-    XLA on a CPU runs convolutions inside a conditional by a slow path, so
-    that there the time is *not* saved; on TensorFlow without `jit_compile`
-    it is.
+    On a CPU, TensorFlow with `jit_compile=True` runs convolutions inside a
+    conditional by a slow path of XLA, so that there the time is *not* saved;
+    without it it is.
 
     Reference:
         Huang, Sun, Liu, Sedra, Weinberger, "Deep Networks with Stochastic

@@ -19,7 +19,8 @@ from tfdeep.checks import (
 from tfdeep.layers import Repeat, ResidualBlock, linear_survival
 from tfdeep.layers.units import ConvUnits, l2_decay, seed_stream
 
-STACK_FROM = 64  # Equal blocks, from which on "auto" stacks them.
+# Equal blocks, from which on "auto" stacks them: fewer start within seconds.
+STACK_FROM = 32
 FORMS = {"cifar": ((32, 32, 3), 10), "imagenet": ((224, 224, 3), 1000)}
 
 
@@ -53,7 +54,7 @@ class Architecture:
             `tfdeep.layers.WeightStandardizedConv2D`.
         stacked: whether equal blocks in a row become one
             `tfdeep.layers.Repeat`: `True`, `False`, or `"auto"` where there
-            are at least 64 of them.
+            are at least 32 of them.
         name: optional name of the model.
     """
 
