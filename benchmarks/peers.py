@@ -6,7 +6,8 @@ Nets of the ImageNet form on small images, residual blocks that are dropped,
 and blocks that are computed again in the backward pass. *build*: making the
 model and compiling it; *first step*: the first training step, with its
 tracing; *step*: the mean of those after it, in CPU seconds; *memory*: the
-peak of the process less what it held before; *file*: the saved weights.
+peak of the process less what it held before; *file*: the saved
+model, in Keras with the optimizer's momentum, in PyTorch without.
 
 Packages that are not in this environment are looked for by the interpreters
 named by `--keras` and `--torch`, or by the variables TFDEEP_PEERS_KERAS and

@@ -40,7 +40,7 @@ def parameters(model) -> int:
 def saved_mib(model) -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.keras")
-        model.save(path, include_optimizer=False)
+        model.save(path)
         return os.path.getsize(path) / 2**20
 
 
