@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from tests.helpers import BACKEND, arrays
 from tfdeep import backend
+from tfdeep.layers import BatchEntropy
 from tfdeep.training import (
     BatchEntropyRegularizer,
     DeepSupervision,
@@ -370,6 +371,23 @@ def test_batch_statistics_move_once(data, crossentropy):
         found.append(arrays(wrapper.base.non_trainable_variables))
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, 1e-6)
+
+
+def test_entropies_within_an_overlap_are_reported_once(data, crossentropy):
+    logs = []
+    for overlap in (2, 9):
+        x = inputs = keras.Input((8,))
+        for index in range(4):
+            x = normal(x, 6, index, f"d{index}")
+            if index == 1:
+                x = BatchEntropy(name="entropy")(x)
+        model = keras.Model(inputs, normal(x, 3, 9, "out", None))
+        relay = RelayBackpropagation(model, heads("d2"), overlap=overlap)
+        wrapper = BatchEntropyRegularizer(relay)
+        wrapper.compile(keras.optimizers.SGD(0.0), crossentropy)
+        logs.append(wrapper.fit(*data, batch_size=32, verbose=0).history)
+    assert "batch_entropy/entropy" in logs[0]
+    assert logs[0] == {k: pytest.approx(v, 1e-5) for k, v in logs[1].items()}
 
 
 @each_mode

@@ -205,14 +205,12 @@ RECIPE = Recipe(
     data="digits",
     scales={
         "quick": scale(
-            "4 minutes on 2 cores",
+            "6 minutes on 2 cores",
             dense_depths=(50,),
-            conv_depths=(24,),
+            conv_depths=(30,),
             width=64,
-            batch_size=128,
-            learning_rate=2e-3,
-            epochs=40,
-            conv_epochs=16,
+            epochs=60,
+            conv_epochs=24,
         ),
         "full": scale(
             "a day on 2 cores",

@@ -59,8 +59,9 @@ class Companion:
             The loss, and the sum of those that layers of the head added.
         """
         layer, target = self.layer, self.head.target
+        trainable, state = backend.read_variables(layer)
         scores, state, added = backend.stateless_call(
-            layer, *backend.read_variables(layer), x, training=True
+            layer, trainable, state, x, training=True
         )
         backend.write_variables(layer, state)
         value = self.head.mean_loss(
