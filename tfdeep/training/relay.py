@@ -1,5 +1,7 @@
 """Relay backpropagation: each loss reaches the layers next to it only."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -134,7 +136,7 @@ class RelayBackpropagation(DeepSupervision):
         self._reached = (reached,)
 
     @property
-    def reached(self) -> Reached | None:
+    def reached(self) -> Any:
         """Which layers each loss reaches."""
         return self._reached[0] if self._reached else None
 
