@@ -342,7 +342,6 @@ CASES = {
         data_format=False,
         random=True,
         alone=STEADY,
-        masked=lambda: L.Recompute(layers.Dense(4)),
         neutral=pair(recompute, noisy),
     ),
     "Repeat": Case(
@@ -400,7 +399,6 @@ CASES = {
         data_format=False,
         random=True,
         alone=STEADY,
-        masked=lambda: L.ReversibleStack([layers.Dense(4), layers.Dense(4)]),
         neutral=pair(reversible, lambda: reversible(recompute=False)),
     ),
     "ReversibleStack-additive": Case(
@@ -413,7 +411,6 @@ CASES = {
             **kwargs,
         ),
         data_format=False,
-        masked=lambda: L.ReversibleStack([layers.Dense(2)], "additive"),
     ),
     "RoutingCapsules": Case(
         capsules(L.RoutingCapsules, 6, 3),
