@@ -5,6 +5,7 @@ from keras import layers
 
 from tfdeep.inside import layers_of
 from tfdeep.layers.grouped_conv import GroupedConv2D
+from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
 from tfdeep.privacy.per_example.convolution import (
     ConvolutionRule,
     DepthwiseRule,
@@ -21,6 +22,9 @@ from tfdeep.privacy.per_example.normalization import (
     RMSNormalizationRule,
 )
 from tfdeep.privacy.per_example.rules import Rule
+from tfdeep.privacy.per_example.standardized import (
+    StandardizedConvolutionRule,
+)
 
 # Exact classes: a subclass may compute something else.
 RULES: dict[type, type[Rule]] = {
@@ -29,6 +33,7 @@ RULES: dict[type, type[Rule]] = {
     layers.Conv2D: ConvolutionRule,
     layers.Conv3D: ConvolutionRule,
     GroupedConv2D: ConvolutionRule,
+    WeightStandardizedConv2D: StandardizedConvolutionRule,
     layers.DepthwiseConv1D: DepthwiseRule,
     layers.DepthwiseConv2D: DepthwiseRule,
     layers.SeparableConv1D: SeparableRule,
