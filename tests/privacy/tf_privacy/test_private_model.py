@@ -101,11 +101,38 @@ def test_trains_by_xla():
     assert np.all(np.isfinite(history["loss"]))
 
 
-def test_a_noise_tree_fails_loudly_by_xla():
-    model = private("DPFTRLTreeAggregationOptimizer", base=dense(), noise=1.0)
-    model.compile(model.optimizer, LOSS, jit_compile=True)
-    with pytest.raises(Exception, match=r"(?i)xla|compile|shape"):
-        model.fit(X, Y, batch_size=10, verbose=0)
+@pytest.mark.parametrize("period", [None, 4])
+def test_noise_of_a_tree_is_that_of_its_nodes(period):
+    base = keras.Sequential(
+        [keras.Input((50,)), keras.layers.Dense(80, use_bias=False)]
+    )
+    optimizer = made(
+        "DPFTRLTreeAggregationOptimizer",
+        1.0,
+        1.0,
+        var_list_or_model=base,
+        restart_period=period,
+        learning_rate=1.0,
+    )
+    model = PrivateModel(base)
+    model.compile(optimizer, "mse")
+    x, y = np.ones((4, 50), "float32"), np.ones((4, 80), "float32")
+    start, found = base.get_weights()[0], []
+    for _ in range(8):
+        model.train_on_batch(x, y, np.zeros(4, "float32"))
+        found.append(np.std(4 * (base.get_weights()[0] - start)))
+
+    def variance(updates):
+        """A node of height d has one of 1 / (2 - 2^-d), after Honaker."""
+        bits = [d for d in range(4) if updates >> d & 1]
+        return sum(1 / (2 - 2.0**-d) for d in bits)
+
+    whole = 8 if period is None else period
+    expected = [
+        (t // whole * variance(whole) + variance(t % whole)) ** 0.5
+        for t in range(1, 9)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=0.05)
 
 
 @pytest.mark.parametrize("method", ["auto", "tf_privacy"])

@@ -22,9 +22,10 @@ from tfdeep.privacy.tf_privacy.query_mechanism import QueryMechanism
 class Guarded:
     """Mixed into the classes that TF Privacy's factories make."""
 
-    keras_class: type
-    tf_privacy_class: type
+    keras_class: Any
+    tf_privacy_class: Any
     query: Any
+    _twin: tuple
     _num_microbatches: int | None
 
     def mark_private(self, gradients) -> None:
@@ -165,7 +166,7 @@ class Guarded:
         )
         self._marks = Marks()
         self._mechanism = (QueryMechanism(self.query),)
-        self._twin: tuple = ()
+        self._twin = ()
 
     def get_config(self) -> dict:
         # TF Privacy's would hold a state that nothing can read back.

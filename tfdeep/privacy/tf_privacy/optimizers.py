@@ -5,6 +5,8 @@ Keras 3's as they are, but for a name that is read; what they return runs TF
 Privacy's code, and is mixed here with what makes it safe and lets it be saved.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -26,7 +28,7 @@ def make_keras_generic_optimizer_class(cls: type) -> type:
         `num_microbatches`, `gradient_accumulation_steps`, and those of `cls`.
     """
     module = submodule("optimizers.dp_optimizer_keras")
-    theirs = module.make_keras_generic_optimizer_class(_named(cls))
+    theirs: Any = module.make_keras_generic_optimizer_class(_named(cls))
 
     class Generic(_Stateful, theirs):
         keras_class = cls
@@ -90,7 +92,7 @@ class _Stateful(Guarded):
         ]
 
 
-def make_gaussian_query_optimizer_class(cls: type) -> type:
+def make_gaussian_query_optimizer_class(cls: Any) -> type:
     """Give a generic private class the noise of DP-SGD.
 
     Args:
@@ -132,7 +134,7 @@ def make_gaussian_query_optimizer_class(cls: type) -> type:
     return _finished(Gaussian, f"DPKeras{cls.keras_class.__name__}Optimizer")
 
 
-def make_dpftrl_tree_aggregation_optimizer_class(cls: type) -> type:
+def make_dpftrl_tree_aggregation_optimizer_class(cls: Any) -> type:
     """Give a generic private class the correlated noise of DP-FTRL.
 
     Args:
@@ -233,7 +235,7 @@ def make_vectorized_keras_optimizer_class(cls: type) -> type:
         `unconnected_gradients_to_zero`, and those of `cls`.
     """
     module = submodule("optimizers.dp_optimizer_keras_vectorized")
-    theirs = module.make_vectorized_keras_optimizer_class(_named(cls))
+    theirs: Any = module.make_vectorized_keras_optimizer_class(_named(cls))
 
     class Vectorized(Guarded, theirs):
         keras_class = cls

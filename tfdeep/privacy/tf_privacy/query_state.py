@@ -11,6 +11,7 @@ drawn again. The time of a restart, in float64, is kept in two parts.
 import tensorflow as tf
 
 CONSTANT, SEED, TIME, INDEX, NODE, PLAIN = range(6)
+_CONSTANTS: tuple[str, ...]
 _CONSTANTS = ("noise_multiplier", "target_quantile", "learning_rate")
 _CONSTANTS += ("denominator",)
 DEFAULT_UPDATES = 2**20
