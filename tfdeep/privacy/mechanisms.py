@@ -38,19 +38,20 @@ class Mechanism:
         """
         planned = None if plan is None else plan.noise_multiplier
         given = self.get_config().get("noise_multiplier")
-        if given is None and planned is None:
+        wanted = [float(each) for each in (given, planned) if each is not None]
+        if not wanted:
             raise ValueError(
                 f"{type(self).__name__} came without a noise multiplier, and "
                 "there is no plan. Nothing says how much noise to add. Pass "
                 "`plan=Plan(...)`, or GaussianMechanism(noise_multiplier=1.1)."
             )
-        if None not in (given, planned) and float(given) != float(planned):
+        if wanted[0] != wanted[-1]:
             raise ValueError(
                 f"{type(self).__name__} came with a noise multiplier of "
                 f"{given}, and a plan of {planned}. The noise that is added "
                 "must be that which is accounted for. Leave it out here."
             )
-        self.noise_multiplier = float(planned if given is None else given)
+        self.noise_multiplier = wanted[0]
 
     def initial_state(self, shapes: list[tuple]) -> list[np.ndarray]:
         """The arrays that the state begins with.

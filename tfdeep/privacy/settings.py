@@ -1,6 +1,7 @@
 """Published settings of private training, as one object."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -119,10 +120,10 @@ def recipe(
         7.05
     """
     check_choice("name", name, ("de2022",))
-    budget = {"epsilon": epsilon}
+    budget: dict[str, Any] = {"epsilon": epsilon}
     known = [each for each in DE2022 if each <= epsilon] or [1]
     noise, steps = DE2022[known[-1]]
     if (epsilon, num_examples, delta) == (known[-1], 50_000, 1e-5):
         budget = {"noise_multiplier": noise}
-    plan = Plan(num_examples, 4096, steps, delta, accountant="rdp", **budget)
+    plan = Plan(num_examples, 4096, steps, delta, **budget, accountant="rdp")
     return Settings(plan, dict(DE2022_NET), 2.0, 1.0, 16, 4 / 32, 0.999)

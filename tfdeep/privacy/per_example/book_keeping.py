@@ -80,7 +80,7 @@ class BookKeeping:
             tree.map_structure(lambda t: _repeated(t, views), each)
             for each in (y, weight)
         )
-        steps = []
+        steps: list = []
 
         def loss(tap):
             replay = Replay(tap)
