@@ -90,7 +90,7 @@ class PrimaryCapsules(keras.layers.Layer):
 
     @property
     def channel_axis(self) -> int:
-        """Where channels are: 1 or -1."""
+        """The axis of channels, 1 or -1."""
         return 1 if self.data_format == "channels_first" else -1
 
     def build(self, input_shape):

@@ -114,7 +114,7 @@ class ReversibleCapsule(ReversibleLayer):
 
     @property
     def stacks(self) -> list:
-        """The stacked weights: the kernels, and the biases if there are."""
+        """The stacked weights, kernels before biases."""
         names = KERNELS + (BIASES if self.routing == "sda" else ())
         return [getattr(self, name) for name in names]
 

@@ -16,7 +16,7 @@ def margin_loss(
 
     Args:
         y_true: classes as numbers, or one-hot.
-        lengths: tensor `(batch, classes)`, |v|.
+        lengths: tensor `(batch, classes)`, the norms of v.
         present: number, m+, wanted of the true class.
         absent: number, m-, allowed to the others.
         weight: number, w.

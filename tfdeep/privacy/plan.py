@@ -180,7 +180,7 @@ class Plan:
 
     @property
     def padded_batch_size(self) -> int:
-        """The rows of a Poisson batch, padding included: B + 5 sqrt(B).
+        """The rows of a padded Poisson batch, B + 5 sqrt(B).
 
         Rounded up to a multiple of 8, and never more than all examples.
         """
