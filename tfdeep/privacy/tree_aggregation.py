@@ -80,7 +80,7 @@ class TreeAggregation(Mechanism):
         >>> import tfdeep
         >>> tree = tfdeep.privacy.TreeAggregation(8.0, restart_every=100)
         >>> round(tree.epsilon(trees=1, delta=1e-5), 2)
-        2.29
+        1.64
     """
 
     def __init__(self, noise_multiplier: float, restart_every: int):

@@ -74,7 +74,7 @@ def epsilon_of_guesses(
 
     Example:
         >>> round(epsilon_of_guesses(95, 100, 1000, 1e-5), 2)
-        2.18
+        2.17
     """
     doubt = 1 - confidence
 
