@@ -72,10 +72,28 @@ def repeat_0_1():
     )
 
 
+def capsules_0_1():
+    """A model with capsules, reversible layers, standardised kernels."""
+
+    def conv():
+        return keras.layers.Conv2D(4, 3, padding="same", activation="tanh")
+
+    inputs = keras.Input((8, 8, 4))
+    x = layers.WeightStandardizedConv2D(4, 3, padding="same")(inputs)
+    x = layers.Recompute(conv())(x)
+    x = layers.ReversibleStack([conv(), conv()])(x)
+    x = layers.PrimaryCapsules(8, 4, 3)(x)
+    x = layers.RoutingCapsules(5, 4)(x)
+    x = layers.ReversibleCapsule(5, 4, 2)(x)
+    parts = [layers.CapsuleLength()(x), layers.CapsuleMask()(x)]
+    return keras.Model(inputs, keras.layers.Concatenate()(parts))
+
+
 MODELS = {
     "layers-0.1": layers_0_1,
     "batch_entropy-0.1": batch_entropy_0_1,
     "repeat-0.1": repeat_0_1,
+    "capsules-0.1": capsules_0_1,
 }
 
 

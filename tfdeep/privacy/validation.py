@@ -132,11 +132,22 @@ def replace_batch_norm(model: keras.Model, groups: int = 16) -> keras.Model:
         pairs.append((layer, new))
         return new
 
-    result = keras.models.clone_model(model, clone_function=copy)
+    arguments = {}
+    if not isinstance(model, keras.Sequential):
+        arguments["call_function"] = _called
+    result = keras.models.clone_model(model, clone_function=copy, **arguments)
     for old, new in pairs:
         _hand_over(old, new)
     check_refused(result)
     return result
+
+
+def _called(layer, *args, mask=None, training=None, **kwargs):
+    """Call a layer of the copy; GroupNormalization takes neither of these."""
+    if not isinstance(layer, keras.layers.GroupNormalization):
+        given = {"mask": mask, "training": training}
+        kwargs.update({k: v for k, v in given.items() if v is not None})
+    return layer(*args, **kwargs)
 
 
 def _replaced(layer, groups: int):

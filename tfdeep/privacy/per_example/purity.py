@@ -9,6 +9,9 @@ import keras
 class NotPrivateError(ValueError):
     """Raised where training would only look private."""
 
+    # TensorFlow hands on errors of traced code whose class begins as this.
+    __init__ = Exception.__init__
+
 
 def check_pure(variables, before, after, losses) -> None:
     """Raise unless a call changed nothing but streams and added no loss.

@@ -1,0 +1,116 @@
+"""What is refused, with reason and replacement, and what a trial finds."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from tests.helpers import close
+from tfdeep import privacy
+from tfdeep.layers import BatchEntropy
+from tfdeep.privacy import NotPrivateError, PrivateModel
+
+
+class Keeps(layers.Layer):
+    def build(self, shape):
+        self.seen = self.add_weight(
+            shape=(shape[-1],), initializer="zeros", trainable=False
+        )
+
+    def call(self, x):
+        self.seen.assign(self.seen + ops.mean(x, axis=0))
+        return x
+
+
+class Adds(layers.Layer):
+    def call(self, x):
+        self.add_loss(ops.sum(x))
+        return x
+
+
+class Mixes(layers.Layer):
+    def call(self, x):
+        return x - ops.mean(x, axis=0, keepdims=True)
+
+
+REFUSED = {
+    "GroupNormalization": lambda: layers.BatchNormalization(),
+    "WeightStandardized": lambda: layers.SpectralNormalization(layers.Dense(3)),
+    "without batch entropy": lambda: BatchEntropy(),
+    "compiled loss": lambda: layers.ActivityRegularization(0.1),
+    "mixed_bfloat16": lambda: layers.Dense(3, dtype="mixed_float16"),
+}
+
+
+@pytest.mark.parametrize("remedy", REFUSED)
+def test_refused_by_rule(remedy, private):
+    with pytest.raises(NotPrivateError, match=remedy):
+        private(REFUSED[remedy]())
+
+
+@pytest.mark.parametrize("method", ["auto", "vectorized"])
+@pytest.mark.parametrize(
+    "layer, text", [(Keeps, "changed .*keeps"), (Adds, "added 1 losses")]
+)
+def test_refused_when_it_runs(layer, text, method, private, data):
+    model = private(layer(), method=method)
+    with pytest.raises(NotPrivateError, match=text):
+        model.clipped_sum(*data)
+
+
+def test_a_frozen_batch_norm_is_no_secret(private, data):
+    frozen = layers.BatchNormalization()
+    frozen.trainable = False
+    private(frozen).clipped_sum(*data)
+
+
+def test_a_trial_finds_what_no_rule_knows(private, data):
+    batch = [each[:4] for each in data]
+    with pytest.raises(NotPrivateError, match="Example 0 was exchanged"):
+        privacy.validate(private(Mixes()), batch)
+    privacy.validate(private(Mixes(), method="vectorized"), batch)
+    privacy.validate(private(layers.Dropout(0.5, seed=1)), batch)
+    with pytest.raises(ValueError, match="two or more"):
+        privacy.validate(private(), [each[:1] for each in data])
+
+
+def test_mixing_views_are_refused():
+    with pytest.raises(ValueError, match="mixes examples"):
+        privacy.Views(layers.MixUp())
+
+
+def test_a_step_of_ones_own_is_refused(data):
+    class Bypass(PrivateModel):
+        def train_step(self, *args):
+            return {}
+
+    base = keras.Sequential([keras.Input((8,)), layers.Dense(3)])
+    with pytest.raises(NotPrivateError, match="past the clip"):
+        Bypass(base).compile("sgd", "mse")
+
+
+def test_data_of_another_kind(private, budget, data):
+    def refuse(plan, text, **arguments):
+        with pytest.raises(NotPrivateError, match=text):
+            private(plan=plan).fit(*data, verbose=0, **arguments)
+
+    refuse(budget(sampling="poisson"), "accounts for Poisson", batch_size=8)
+    refuse(budget(num_examples=33), "32 training examples", batch_size=8)
+    refuse(budget(), "24 training", batch_size=8, validation_split=0.25)
+    refuse(budget(), "batches of 16", batch_size=16)
+
+
+def test_replacing_batch_norm(data):
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(12, 3)(inputs)
+    x = layers.BatchNormalization(epsilon=1e-4)(x)
+    outputs = layers.Dense(3)(layers.Flatten()(x))
+    model = keras.Model(inputs, outputs)
+    model.layers[2].gamma.assign(np.arange(12) + 1.0)
+    new = privacy.replace_batch_norm(model, groups=5)
+    norm = new.layers[2]
+    assert type(norm) is layers.GroupNormalization
+    assert norm.groups == 4 and norm.epsilon == 1e-4
+    close([norm.gamma.numpy()], [np.arange(12) + 1.0])
+    close(new.layers[1].get_weights(), model.layers[1].get_weights())
+    PrivateModel(new)
