@@ -91,6 +91,11 @@ def reversible(norm="batch", rate=0.0, seed=SEED, **kwargs):
     return tfdeep.layers.ReversibleStack(blocks, **kwargs)
 
 
+def dense(dtype=None):
+    initializer = keras.initializers.HeNormal(SEED)
+    return layers.Dense(4, "tanh", kernel_initializer=initializer, dtype=dtype)
+
+
 def recompute(rate=0.0, norm="batch", seed=SEED, **kwargs):
     inner = noisy(rate, norm, seed, kwargs.get("dtype"))
     return tfdeep.layers.Recompute(inner, **kwargs)
@@ -344,6 +349,11 @@ CASES = {
         alone=STEADY,
         neutral=pair(recompute, noisy),
     ),
+    "Recompute-masked": Case(
+        lambda **kwargs: L.Recompute(dense(kwargs.get("dtype")), **kwargs),
+        data_format=False,
+        masked=lambda: L.Recompute(layers.Dense(4)),
+    ),
     "Repeat": Case(
         repeated(rate=0.3),
         random=True,
@@ -400,6 +410,13 @@ CASES = {
         random=True,
         alone=STEADY,
         neutral=pair(reversible, lambda: reversible(recompute=False)),
+    ),
+    "ReversibleStack-masked": Case(
+        lambda **kwargs: L.ReversibleStack(
+            [dense(kwargs.get("dtype")) for _ in "12"], **kwargs
+        ),
+        data_format=False,
+        masked=lambda: L.ReversibleStack([layers.Dense(4), layers.Dense(4)]),
     ),
     "ReversibleStack-additive": Case(
         lambda **kwargs: L.ReversibleStack(
