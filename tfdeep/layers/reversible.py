@@ -2,7 +2,7 @@
 
 Kept for the backward pass is the pair at the end, and one every few blocks;
 the input of each block is computed back from it, and what is inside the block
-is computed again. Memory does not grow with the number of blocks, for one
+is computed again. Memory hardly grows with the number of blocks, for one
 more forward pass.
 
     y = f(seen),   dseen, dw = vjp of f at the gradient by y

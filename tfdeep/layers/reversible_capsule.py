@@ -23,7 +23,7 @@ BIASES = ("bias_1", "bias_2")
 
 @keras.saving.register_keras_serializable(package="tfdeep")
 class ReversibleCapsule(ReversibleLayer):
-    """Residual blocks of capsules, whose memory does not grow with depth.
+    """Residual blocks of capsules, whose memory hardly grows with depth.
 
     Use it between two `RoutingCapsules`, or as `models.MomentumCapsNet` does.
     A block f is two routing layers; blocks are coupled by momentum,

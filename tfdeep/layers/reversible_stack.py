@@ -39,7 +39,7 @@ class ReversibleStack(ReversibleLayer):
     one forward pass of the blocks.
 
     Blocks of equal configuration run as one loop over their stacked weights:
-    memory and the time to compile do not grow with their number. Different
+    memory and the program hardly grow with their number. Different
     blocks are traced one by one; XLA on a CPU then keeps what is inside
     momentum blocks. Convolutions in a loop are slow with XLA on a CPU.
 
