@@ -94,7 +94,10 @@ def test_gradients_in_double_precision(main, extra, compiled, float64):
     shape = SHAPES[main]
     stacks = twins(lambda: [block(main, extra) for _ in range(3)], shape[1:])
     assert stacks[0].alike
-    check(stacks, images(*shape).astype("float64"), compiled, 1e-12)
+    # Keras' BatchNormalization on JAX computes in single precision.
+    single = extra == "bn" and BACKEND == "jax"
+    tolerance = 1e-6 if single else 1e-12
+    check(stacks, images(*shape).astype("float64"), compiled, tolerance)
 
 
 @pytest.mark.parametrize("compiled", MODES)
@@ -127,13 +130,18 @@ def test_gradients_across_checkpoints(coupling, every, compiled, float64):
     check(stacks, images(6, 4).astype("float64"), compiled, 1e-12)
 
 
+def tanh(x):
+    """In double precision, which Keras' own on JAX is not."""
+    return 1 - 2 / (ops.exp(2 * x) + 1)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("every", [None, 2, 6])
 def test_golden_momentum_nets(gamma, every, float64):
     if gamma == 0 and every:
         every = None  # It cannot be undone.
     blocks = [
-        keras.Sequential([layers.Dense(8, "tanh"), layers.Dense(5)])
+        keras.Sequential([layers.Dense(8, tanh), layers.Dense(5)])
         for _ in range(6)
     ]
     stack = ReversibleStack(blocks, "momentum", gamma, every, every is not None)
