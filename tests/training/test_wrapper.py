@@ -200,13 +200,15 @@ def test_gradients_are_accumulated(wrap, net, data, crossentropy):
 @each_wrapper
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_models_of_ours_train(wrap, jit_compile):
-    """Skipped branches, dense blocks with recomputation."""
+    """Skipped branches, undone blocks, dense blocks with recomputation."""
     if BACKEND == "jax" and not jit_compile:
         pytest.skip("Keras on JAX would run operation by operation.")
     inputs = keras.Input((6, 6, 4))
     x = tfdeep.layers.BasicBlock(
         4, survival_probability=0.5, seed=1, name="hidden_0"
     )(inputs)
+    blocks = [layers.Conv2D(4, 3, padding="same") for _ in range(2)]
+    x = tfdeep.layers.ReversibleStack(blocks)(x)
     x = tfdeep.layers.DenseBlock(2, 2, recompute=True, seed=1, name="hidden_1")(
         x
     )
