@@ -13,13 +13,13 @@ its cost grows with the square of the batch.
 """
 
 import argparse
+import importlib.util
 import json
+import os
 import statistics
 import sys
-import time
 
 from measure import (
-    GIB,
     alternate,
     batch,
     forget_peak,
@@ -110,13 +110,55 @@ class TFPrivacyStep:
         self.train_on_batch = step
 
 
-def one_point(kind, norm, size):
-    """Extra memory and CPU seconds of a step, in this process."""
-    model = compiled(kind, norm)
-    images, labels = batch(size, SHAPE, 10)
-    import tensorflow as tf
+def kinds_for(size: int) -> list[str]:
+    """What is compared at a size of batch, the plain step first."""
+    found = ["plain", "native", "vectorised"]
+    on_tensorflow = os.environ.get("KERAS_BACKEND") != "jax"
+    installed = importlib.util.find_spec("tensorflow_privacy") is not None
+    if on_tensorflow and installed and size == 64:
+        found.append("TF Privacy")
+    return found
 
-    images, labels = tf.constant(images), tf.constant(labels)
+
+def data(size: int):
+    """A batch of tensors, made once."""
+    from keras import ops
+
+    return [ops.convert_to_tensor(part) for part in batch(size, SHAPE, 10)]
+
+
+def rows_of(norm: bool, size: int, steps: int) -> list[dict]:
+    """CPU seconds and memory of each kind, over those of the plain step."""
+    kinds = kinds_for(size)
+    models = {kind: compiled(kind, norm) for kind in kinds}
+    seconds = alternate(models, *data(size), steps)
+    medians = {kind: statistics.median(seconds[kind]) for kind in kinds}
+    extra = {
+        kind: in_fresh_process(
+            __file__,
+            *("--point", kind, "norm" if norm else "none", str(size)),
+            backend=os.environ.get("KERAS_BACKEND", "tensorflow"),
+        )["extra"]
+        for kind in kinds
+    }
+    return [
+        {
+            "net": "GroupNorm" if norm else "plain CNN",
+            "batch": size,
+            "kind": kind,
+            "CPU seconds": medians[kind],
+            "over plain": medians[kind] / medians["plain"],
+            "extra GiB": extra[kind],
+            "memory over plain": extra[kind] / extra["plain"],
+        }
+        for kind in kinds
+    ]
+
+
+def one_point(kind, norm, size):
+    """Extra memory of three steps, in this process."""
+    model = compiled(kind, norm)
+    images, labels = data(size)
     before = resident_gib()
     forget_peak()
     for _ in range(3):
@@ -134,7 +176,13 @@ def main():
         kind, norm, size = arguments.point
         one_point(kind, norm == "norm", int(size))
         return
-    print(GIB, time, statistics, alternate, in_fresh_process, report)
+    rows = [
+        row
+        for norm in (False, True)
+        for size in (64, 256)
+        for row in rows_of(norm, size, arguments.steps)
+    ]
+    report("A private step", rows, arguments.csv)
 
 
 if __name__ == "__main__":

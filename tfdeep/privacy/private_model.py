@@ -25,7 +25,83 @@ from tfdeep.training.taps import input_shape_of, symbols
 
 @keras.saving.register_keras_serializable(package="tfdeep")
 class PrivateModel(PrivateStep):
-    """Trains a model with differential privacy, in an ordinary `fit`."""
+    """Trains a model with differential privacy, in an ordinary `fit`.
+
+    Use it where training data are about people: what the weights can say of
+    any one example is bounded. It is compiled and fitted as the model would
+    be, with any optimizer, loss and callbacks; `.base` stays the plain model.
+    One update over a batch of expected size B is
+
+        g = (sum_i c_i g_i + sigma C N(0, I)) / B,   |c_i g_i| <= C
+
+    with g_i the gradient of the loss of example i, its weight included. The
+    noise comes from a stream of its own, which follows the system's entropy
+    and no seed of Keras, once per update: also with `microbatch_size`, with
+    the optimizer's `gradient_accumulation_steps`, and on several devices.
+
+    With a plan, `fit` counts the updates, logs the `epsilon` spent so far
+    and stops before the update that would exceed the plan. The count is
+    saved with the weights; compiling anew does not reset it. An example
+    whose gradient is not finite adds nothing and is counted in
+    `non_finite_examples`. Metrics of training data are not private.
+
+    Gradients of single examples come from one forward and one backward pass
+    where the layers allow it, which `describe_clipping()` tells. Without
+    noise and with a clip that no gradient reaches it is the plain model.
+
+    Reference:
+        Abadi et al., "Deep Learning with Differential Privacy", 2016,
+        algorithm 1; De et al., "Unlocking High-Accuracy Differentially
+        Private Image Classification through Scale", 2022. Deviation: noise
+        is drawn in floating point, see the guide.
+
+    Args:
+        base: a `keras.Model` of layers that treat each example by itself.
+        plan: a `tfdeep.privacy.Plan`, or `None`; then the noise is that of
+            the mechanism or the optimizer, and B the size of the batch.
+        l2_norm_clip: float above 0, the bound C, or a clipping such as
+            `tfdeep.privacy.AutomaticClipping`.
+        mechanism: `"gaussian"`, with the noise of the plan, or a
+            `tfdeep.privacy.Mechanism`.
+        method: `"auto"`, `"vectorized"`, `"loop"` (one example after the
+            other, for comparison) or `"tf_privacy"`.
+        augmentation: optional `tfdeep.privacy.Views`.
+        microbatch_size: optional integer: how many examples are held in
+            memory at once.
+        averaging: optional `tfdeep.privacy.Averaging`.
+        seed: optional integer for noise that repeats, which is unfit for
+            release.
+        **kwargs: `name` of the wrapper.
+
+    Call arguments:
+        inputs: what the model takes.
+        training: boolean.
+
+    Input shape:
+        That of the model.
+
+    Output shape:
+        That of the model.
+
+    Raises:
+        TypeError: if `base` is no `keras.Model`.
+        ValueError: on arguments outside these ranges.
+        NotPrivateError: if training would only look private: layers that mix
+            examples or keep statistics of them, a `train_step` of one's own,
+            data that the plan does not describe.
+        RuntimeError: if the plan is spent.
+
+    Example:
+        >>> import keras, numpy as np, tfdeep
+        >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> noise = tfdeep.privacy.GaussianMechanism(noise_multiplier=1.1)
+        >>> model = tfdeep.privacy.PrivateModel(net, mechanism=noise)
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> x = np.eye(4, dtype="float32")
+        >>> history = model.fit(x, x[:, :2], batch_size=4, verbose=0)
+        >>> int(model.updates_taken.numpy())
+        1
+    """
 
     def __init__(
         self,
