@@ -13,9 +13,7 @@ its cost grows with the square of the batch.
 """
 
 import argparse
-import importlib.util
 import json
-import os
 import statistics
 import sys
 
@@ -110,79 +108,84 @@ class TFPrivacyStep:
         self.train_on_batch = step
 
 
-def kinds_for(size: int) -> list[str]:
-    """What is compared at a size of batch, the plain step first."""
-    found = ["plain", "native", "vectorised"]
-    on_tensorflow = os.environ.get("KERAS_BACKEND") != "jax"
-    installed = importlib.util.find_spec("tensorflow_privacy") is not None
-    if on_tensorflow and installed and size == 64:
-        found.append("TF Privacy")
-    return found
+KINDS = ("plain", "native", "vectorised", "TF Privacy")
 
 
-def data(size: int):
-    """A batch of tensors, made once."""
+def tensors(size):
+    """A batch of noise, on the backend already."""
     from keras import ops
 
-    return [ops.convert_to_tensor(part) for part in batch(size, SHAPE, 10)]
-
-
-def rows_of(norm: bool, size: int, steps: int) -> list[dict]:
-    """CPU seconds and memory of each kind, over those of the plain step."""
-    kinds = kinds_for(size)
-    models = {kind: compiled(kind, norm) for kind in kinds}
-    seconds = alternate(models, *data(size), steps)
-    medians = {kind: statistics.median(seconds[kind]) for kind in kinds}
-    extra = {
-        kind: in_fresh_process(
-            __file__,
-            *("--point", kind, "norm" if norm else "none", str(size)),
-            backend=os.environ.get("KERAS_BACKEND", "tensorflow"),
-        )["extra"]
-        for kind in kinds
-    }
-    return [
-        {
-            "net": "GroupNorm" if norm else "plain CNN",
-            "batch": size,
-            "kind": kind,
-            "CPU seconds": medians[kind],
-            "over plain": medians[kind] / medians["plain"],
-            "extra GiB": extra[kind],
-            "memory over plain": extra[kind] / extra["plain"],
-        }
-        for kind in kinds
-    ]
+    return tuple(map(ops.convert_to_tensor, batch(size, SHAPE, 10)))
 
 
 def one_point(kind, norm, size):
-    """Extra memory of three steps, in this process."""
-    model = compiled(kind, norm)
-    images, labels = data(size)
+    """Memory of a step beyond what the process held before, in GiB."""
+    model, arrays = compiled(kind, norm), tensors(size)
     before = resident_gib()
     forget_peak()
     for _ in range(3):
-        model.train_on_batch(images, labels)
+        model.train_on_batch(*arrays)
     print(json.dumps({"extra": peak_gib() - before}))
 
 
+def memory(kind, norm, size):
+    """`one_point` in a fresh process."""
+    import keras
+
+    arguments = ("--point", kind, "norm" if norm else "bare", str(size))
+    backend = keras.backend.backend()
+    return in_fresh_process(__file__, *arguments, backend=backend)["extra"]
+
+
+def kinds_at(size, chosen):
+    """What is compared at a batch size, on this backend."""
+    import keras
+
+    skipped = set()
+    if keras.backend.backend() != "tensorflow" or size > 64:
+        skipped.add("TF Privacy")
+    return [kind for kind in chosen if kind not in skipped]
+
+
+def rows_of(norm, size, steps, chosen):
+    """A row of the table for each kind."""
+    import keras
+
+    models = {kind: compiled(kind, norm) for kind in kinds_at(size, chosen)}
+    seconds = alternate(models, *tensors(size), steps)
+    median = {kind: statistics.median(s) for kind, s in seconds.items()}
+    held = {kind: memory(kind, norm, size) for kind in models}
+    return [
+        {
+            "backend": keras.backend.backend(),
+            "net": "4 conv, GroupNorm" if norm else "4 conv",
+            "batch": size,
+            "step": kind,
+            "CPU seconds": median[kind],
+            "over plain": median[kind] / median["plain"],
+            "extra GiB": held[kind],
+        }
+        for kind in models
+    ]
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=9)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--csv")
-    parser.add_argument("--point", nargs=3)
-    arguments = parser.parse_args()
-    if arguments.point:
-        kind, norm, size = arguments.point
+    parser.add_argument("--point", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.point:
+        kind, norm, size = options.point
         one_point(kind, norm == "norm", int(size))
         return
-    rows = [
-        row
-        for norm in (False, True)
-        for size in (64, 256)
-        for row in rows_of(norm, size, arguments.steps)
-    ]
-    report("A private step", rows, arguments.csv)
+    rows = []
+    for norm in (False, True):
+        for size in options.sizes:
+            rows += rows_of(norm, size, options.steps, options.kinds)
+    report("A private step", rows, options.csv)
 
 
 if __name__ == "__main__":

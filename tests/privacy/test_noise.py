@@ -61,8 +61,7 @@ def test_loading_twice_does_not_repeat_it(private, budget, tmp_path):
 
 def test_a_fixed_seed_repeats(private, budget):
     one, other = (moved(wide(private, plan=budget(), seed=3)) for _ in range(2))
-    # Threads add the sums up in any order.
-    np.testing.assert_allclose(one, other, atol=1e-6)
+    np.testing.assert_allclose(one, other, atol=1e-6)  # Weights are added.
 
 
 def test_places_in_the_stream_are_drawn_from_the_system():

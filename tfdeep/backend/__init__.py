@@ -8,6 +8,7 @@ backend that has a file here.  The other primitives, `stateless` and
 from tfdeep.backend.conditional import conditional_call
 from tfdeep.backend.dispatch import (
     after,
+    as_written,
     compiled_pullback,
     custom_vjp,
     gradients_with_aux,
@@ -34,6 +35,7 @@ from tfdeep.backend.stateless import (
 __all__ = [
     "OwnStep",
     "after",
+    "as_written",
     "compiled_pullback",
     "conditional_call",
     "custom_vjp",

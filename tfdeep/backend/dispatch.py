@@ -98,6 +98,16 @@ def as_body(function):
     return _module("as_body").as_body(function)
 
 
+def as_written(function):
+    """The function, not to be rewritten by whatever traces it.
+
+    TensorFlow would translate its Python control flow, and wrap its errors.
+    """
+    if keras.backend.backend() not in _MODULES:
+        return function
+    return _module("as_written").as_written(function)
+
+
 def runs_eagerly() -> bool:
     """Whether operations run one by one now, without a traced program."""
     if keras.backend.backend() not in _MODULES:

@@ -43,6 +43,10 @@ def as_body(function):
     return function if has_accelerator() else in_plain_layout(function)
 
 
+def as_written(function):
+    return function
+
+
 def runs_eagerly() -> bool:
     return False  # Gradients are always those of a traced program.
 

@@ -9,6 +9,7 @@ from tfdeep.backend.tensorflow_scan import scan
 __all__ = [
     "after",
     "as_body",
+    "as_written",
     "compiled_pullback",
     "custom_vjp",
     "gradients_with_aux",
@@ -75,6 +76,10 @@ def has_accelerator() -> bool:
 
 def as_body(function):
     return function
+
+
+def as_written(function):
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def runs_eagerly() -> bool:

@@ -27,80 +27,80 @@ from tfdeep.training.taps import input_shape_of, symbols
 class PrivateModel(PrivateStep):
     """Trains a model with differential privacy, in an ordinary `fit`.
 
-    Use it where training data are about people: what the weights can say of
-    any one example is bounded. It is compiled and fitted as the model would
-    be, with any optimizer, loss and callbacks; `.base` stays the plain model.
-    One update over a batch of expected size B is
+    Put it around any Keras model, compile it with any loss, optimizer and
+    metrics, and fit. The gradient of each example is clipped, the sum gets
+    noise, and the optimizer steps with
 
-        g = (sum_i c_i g_i + sigma C N(0, I)) / B,   |c_i g_i| <= C
+        (sum_i min(1, C / |g_i|) g_i + sigma C N(0, I)) / expected batch size
 
-    with g_i the gradient of the loss of example i, its weight included. The
-    noise comes from a stream of its own, which follows the system's entropy
-    and no seed of Keras, once per update: also with `microbatch_size`, with
-    the optimizer's `gradient_accumulation_steps`, and on several devices.
+    where g_i is the gradient of the compiled loss of example i alone, a batch
+    of one, times its weight. `.base` is the model as it was given, and stays
+    plain. Updates are counted in a weight: the count is saved, resumed, and
+    not reset by compiling. `fit` stops before the update that would exceed
+    the plan; `epsilon` is in its logs. Training losses and metrics, and
+    `clipped_fraction`, are computed from the data without noise: they are not
+    private.
 
-    With a plan, `fit` counts the updates, logs the `epsilon` spent so far
-    and stops before the update that would exceed the plan. The count is
-    saved with the weights; compiling anew does not reset it. An example
-    whose gradient is not finite adds nothing and is counted in
-    `non_finite_examples`. Metrics of training data are not private.
+    Gradients are had by book-keeping where a layer is known, from one forward
+    and one backward pass; by running the layer again on each example where it
+    is not; and by running the whole model on each example where its layers
+    cannot be told apart. `describe_clipping()` lists which.
 
-    Gradients of single examples come from one forward and one backward pass
-    where the layers allow it, which `describe_clipping()` tells. Without
-    noise and with a clip that no gradient reaches it is the plain model.
+    Noise is drawn from the operating system's entropy and nothing else; under
+    `tf.distribute` it is added once for all devices.
 
     Reference:
-        Abadi et al., "Deep Learning with Differential Privacy", 2016,
-        algorithm 1; De et al., "Unlocking High-Accuracy Differentially
-        Private Image Classification through Scale", 2022. Deviation: noise
-        is drawn in floating point, see the guide.
+        Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang, "Deep
+        Learning with Differential Privacy", 2016, algorithm 1. Deviation: an
+        example whose gradient is not finite adds nothing, and is counted in
+        `non_finite_examples`.
 
     Args:
-        base: a `keras.Model` of layers that treat each example by itself.
-        plan: a `tfdeep.privacy.Plan`, or `None`; then the noise is that of
-            the mechanism or the optimizer, and B the size of the batch.
-        l2_norm_clip: float above 0, the bound C, or a clipping such as
-            `tfdeep.privacy.AutomaticClipping`.
-        mechanism: `"gaussian"`, with the noise of the plan, or a
-            `tfdeep.privacy.Mechanism`.
-        method: `"auto"`, `"vectorized"`, `"loop"` (one example after the
-            other, for comparison) or `"tf_privacy"`.
-        augmentation: optional `tfdeep.privacy.Views`.
-        microbatch_size: optional integer: how many examples are held in
-            memory at once.
-        averaging: optional `tfdeep.privacy.Averaging`.
-        seed: optional integer for noise that repeats, which is unfit for
-            release.
-        **kwargs: `name` of the wrapper.
+        base: a `keras.Model`.
+        plan: a `Plan`. Without one nothing is promised, noise comes from the
+            mechanism, and the divisor is the size of the batch.
+        l2_norm_clip: float above 0, the C of the formula, or a clipping:
+            `FlatClipping`, `PerLayerClipping`, `AutomaticClipping`.
+        mechanism: `"gaussian"`, or a mechanism: `GaussianMechanism`,
+            `AdaptiveClipping`, `TreeAggregation`.
+        method: `"auto"`; `"vectorized"` or `"loop"` to run the whole model on
+            each example.
+        augmentation: `Views` of each example, averaged before the clip.
+        microbatch_size: integer, how many examples are in memory at once.
+            The result is the same.
+        averaging: `Averaging` of the weights, evaluated beside them.
+        seed: `None`, or an integer that makes the noise repeat: for tests,
+            unfit for release.
+        **kwargs: `name` of the model.
 
     Call arguments:
-        inputs: what the model takes.
-        training: boolean.
+        inputs: what the base takes.
+        training: boolean, handed to the base.
 
     Input shape:
-        That of the model.
+        That of the base.
 
     Output shape:
-        That of the model.
+        That of the base.
 
     Raises:
         TypeError: if `base` is no `keras.Model`.
-        ValueError: on arguments outside these ranges.
-        NotPrivateError: if training would only look private: layers that mix
-            examples or keep statistics of them, a `train_step` of one's own,
-            data that the plan does not describe.
+        NotPrivateError: if the model, the optimizer or the data cannot be
+            trained on privately.
         RuntimeError: if the plan is spent.
 
     Example:
         >>> import keras, numpy as np, tfdeep
         >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-        >>> noise = tfdeep.privacy.GaussianMechanism(noise_multiplier=1.1)
+        >>> noise = tfdeep.privacy.GaussianMechanism(noise_multiplier=1.0)
         >>> model = tfdeep.privacy.PrivateModel(net, mechanism=noise)
-        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
-        >>> x = np.eye(4, dtype="float32")
-        >>> history = model.fit(x, x[:, :2], batch_size=4, verbose=0)
-        >>> int(model.updates_taken.numpy())
-        1
+        >>> model.compile("sgd", "mse")
+        >>> x, y = np.ones((8, 4), "float32"), np.ones((8, 2), "float32")
+        >>> history = model.fit(x, y, batch_size=4, verbose=0)
+        >>> model.count_of_updates()
+        2
+        >>> print(model.describe_clipping())
+        dense  Dense  book-keeping
     """
 
     def __init__(
@@ -145,6 +145,7 @@ class PrivateModel(PrivateStep):
         self.memory = Memory()
         self._sees_examples = False
         self._tests = False
+        self._loss_is_built = False
         self._engine = None
         self._bound = False
         shape = input_shape_of(base) if base.built else None
@@ -207,12 +208,17 @@ class PrivateModel(PrivateStep):
         return self._examine(x, y, sample_weight).norms
 
     def _examine(self, x, y, sample_weight):
-        return self._summed(
-            *tree.map_structure(
-                lambda t: None if t is None else ops.convert_to_tensor(t),
-                (x, y, sample_weight),
-            )
+        parts = tree.map_structure(
+            lambda t: None if t is None else ops.convert_to_tensor(t),
+            (x, y, sample_weight),
         )
+        if not self._loss_is_built:
+            # A loss of several outputs makes trackers when it is first used,
+            # which must not happen within the loss of one example.
+            self.compute_loss(y=parts[1], y_pred=self.base(parts[0]))
+            self.reset_metrics()
+            self._loss_is_built = True
+        return self._summed(*parts)
 
     def describe_clipping(self) -> str:
         """How the gradients of each layer are had, as a table."""
@@ -235,6 +241,7 @@ class PrivateModel(PrivateStep):
             elif plain is not None:
                 bound.arguments["metrics"] = plain
         super().compile(*bound.args, **bound.kwargs)
+        self._loss_is_built = False
         self._check_optimizer()
 
     def _check_step(self):
@@ -281,6 +288,14 @@ class PrivateModel(PrivateStep):
         if self.plan is None:
             return math.inf
         return self.plan.epsilon_after(self.count_of_updates())
+
+    def statement(self) -> str:
+        """The guarantee of the plan in words; it names a fixed seed."""
+        if self.plan is None:
+            return (
+                "No guarantee is claimed: the model was trained without a plan."
+            )
+        return self.plan.statement(seeded=self.noise.is_fixed)
 
     def epoch_logs(self) -> dict[str, float]:
         """What is logged once an epoch, beside the metrics."""

@@ -132,22 +132,16 @@ def replace_batch_norm(model: keras.Model, groups: int = 16) -> keras.Model:
         pairs.append((layer, new))
         return new
 
-    arguments = {}
-    if not isinstance(model, keras.Sequential):
-        arguments["call_function"] = _called
-    result = keras.models.clone_model(model, clone_function=copy, **arguments)
+    functional = not isinstance(model, keras.Sequential)
+    result = keras.models.clone_model(
+        model,
+        clone_function=copy,
+        call_function=_called if functional else None,
+    )
     for old, new in pairs:
         _hand_over(old, new)
     check_refused(result)
     return result
-
-
-def _called(layer, *args, mask=None, training=None, **kwargs):
-    """Call a layer of the copy; GroupNormalization takes neither of these."""
-    if not isinstance(layer, keras.layers.GroupNormalization):
-        given = {"mask": mask, "training": training}
-        kwargs.update({k: v for k, v in given.items() if v is not None})
-    return layer(*args, **kwargs)
 
 
 def _replaced(layer, groups: int):
@@ -162,6 +156,13 @@ def _replaced(layer, groups: int):
         groups=max(n for n in range(1, groups + 1) if channels % n == 0),
         **{name: config[name] for name in names},
     )
+
+
+def _called(layer, *args, **kwargs):
+    """A call of the copy: what only BatchNormalization takes is left out."""
+    if isinstance(layer, keras.layers.GroupNormalization):
+        kwargs = {}
+    return layer(*args, **kwargs)
 
 
 def _hand_over(old, new):

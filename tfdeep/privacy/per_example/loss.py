@@ -38,7 +38,7 @@ def losses_of_rows(model, y, y_pred, weight):
     def one(leaves):
         return loss_of_one(model, *filled(parts, map(first_axis, leaves)))
 
-    return ops.vectorized_map(one, leaves)
+    return ops.vectorized_map(backend.as_written(one), leaves)
 
 
 def first_axis(tensor):

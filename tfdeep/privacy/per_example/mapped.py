@@ -69,7 +69,8 @@ class MappedRule(Rule):
 
         slow = maps_one_by_one(self.layer)
         found = (ops.map if slow else ops.vectorized_map)(
-            one, ([by_view(t) for t in kept], [by_view(t) for t in grads])
+            backend.as_written(one),
+            ([by_view(t) for t in kept], [by_view(t) for t in grads]),
         )
         return [
             (variable, Instances(tensor))

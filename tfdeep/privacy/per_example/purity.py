@@ -9,7 +9,7 @@ import keras
 class NotPrivateError(ValueError):
     """Raised where training would only look private."""
 
-    # TensorFlow hands on errors of traced code whose class begins as this.
+    # By this TensorFlow knows that it may raise it again from a graph.
     __init__ = Exception.__init__
 
 

@@ -76,7 +76,9 @@ class Vectorized:
             x, y, weight = filled(parts, leaves)
             return self._one(trainable, self._with(state, seeds), x, y, weight)
 
-        grads, outputs, losses, ends = self.map(one, (leaves, seeds))
+        grads, outputs, losses, ends = self.map(
+            backend.as_written(one), (leaves, seeds)
+        )
         new_state = self._with(
             state,
             [
