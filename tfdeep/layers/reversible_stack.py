@@ -136,6 +136,9 @@ class ReversibleStack(ReversibleLayer):
         for block in self.blocks:
             inputs = keras.KerasTensor(tuple(shape), block.compute_dtype)
             outputs = block(inputs, training=True)
+            if keras.backend.is_float_dtype(getattr(outputs, "dtype", "")):
+                # Cast to that of the stream, whatever it is.
+                inputs = keras.KerasTensor(inputs.shape, outputs.dtype)
             check_kept(block, outputs, inputs, "ReversibleStack")
         self.alike = alike(self.blocks)
 
