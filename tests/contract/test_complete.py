@@ -46,4 +46,10 @@ def test_top_level_names_are_exports():
     others = [tfdeep.initializers, tfdeep.privacy, tfdeep.training]
     exports = {name for package in others for name in package.__all__}
     names = {*EXPORTS, *exports, "__version__"}
+    others = {
+        *tfdeep.initializers.__all__,
+        *tfdeep.privacy.__all__,
+        *tfdeep.training.__all__,
+    }
+    names = {*EXPORTS, *others, "__version__"}
     assert set(tfdeep.__all__) - packages <= names

@@ -40,18 +40,22 @@ class Mechanism:
         given = self.get_config().get("noise_multiplier")
         wanted = [float(each) for each in (given, planned) if each is not None]
         if not wanted:
+        used = planned if given is None else given
+        if used is None:
             raise ValueError(
                 f"{type(self).__name__} came without a noise multiplier, and "
                 "there is no plan. Nothing says how much noise to add. Pass "
                 "`plan=Plan(...)`, or GaussianMechanism(noise_multiplier=1.1)."
             )
         if wanted[0] != wanted[-1]:
+        if planned is not None and float(used) != float(planned):
             raise ValueError(
                 f"{type(self).__name__} came with a noise multiplier of "
                 f"{given}, and a plan of {planned}. The noise that is added "
                 "must be that which is accounted for. Leave it out here."
             )
         self.noise_multiplier = wanted[0]
+        self.noise_multiplier = float(used)
 
     def initial_state(self, shapes: list[tuple]) -> list[np.ndarray]:
         """The arrays that the state begins with.
@@ -161,3 +165,15 @@ class GaussianMechanism(Mechanism):
 
     def get_config(self) -> dict:
         return {"noise_multiplier": self.given}
+
+
+def as_mechanism(value) -> Mechanism:
+    """`"gaussian"` stands for the mechanism with the plan's noise."""
+    if isinstance(value, Mechanism):
+        return value
+    if value == "gaussian":
+        return GaussianMechanism()
+    raise ValueError(
+        f"`mechanism` came as {value!r}. It must be 'gaussian' or a Mechanism. "
+        "Pass for example tfdeep.privacy.AdaptiveClipping()."
+    )

@@ -1,9 +1,7 @@
 """A Keras model that is trained with differential privacy."""
 
-import contextlib
 import inspect
 import math
-from collections.abc import Iterator
 
 import keras
 from keras import ops, tree
@@ -13,18 +11,18 @@ from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy.clipping import as_clipping
 from tfdeep.privacy.data_checks import check_data
 from tfdeep.privacy.ledger import Ledger
-from tfdeep.privacy.mechanisms import GaussianMechanism, Mechanism
+from tfdeep.privacy.mechanisms import as_mechanism
 from tfdeep.privacy.noise import NoiseSource
 from tfdeep.privacy.per_example import METHODS
-from tfdeep.privacy.per_example.purity import NotPrivateError
-from tfdeep.privacy.private_step import Memory, PrivateStep
+from tfdeep.privacy.private_evaluate import PrivateEvaluate
+from tfdeep.privacy.private_step import Memory
 from tfdeep.privacy.refusals import check_refused
 from tfdeep.privacy.views import Views
 from tfdeep.training.taps import input_shape_of, symbols
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
-class PrivateModel(PrivateStep):
+class PrivateModel(PrivateEvaluate):
     """Trains a model with differential privacy, in an ordinary `fit`.
 
     Put it around any Keras model, compile it with any loss, optimizer and
@@ -229,60 +227,6 @@ class PrivateModel(PrivateStep):
             )
         return self._engine.describe()
 
-    def compile(self, *args, **kwargs):
-        bound = inspect.signature(super().compile).bind(*args, **kwargs)
-        self._check_step()
-        if self.plan is not None and self.plan.sampling == "poisson":
-            # Padding has weight 0: metrics that know weights ignore it.
-            plain = bound.arguments.pop("metrics", None)
-            weighted = bound.arguments.get("weighted_metrics")
-            if weighted is None:
-                bound.arguments["weighted_metrics"] = plain
-            elif plain is not None:
-                bound.arguments["metrics"] = plain
-        super().compile(*bound.args, **bound.kwargs)
-        self._loss_is_built = False
-        self._check_optimizer()
-
-    def _check_step(self):
-        """Raise if a subclass trains past the clip."""
-        if type(self).train_step is not PrivateModel.train_step or (
-            "train_step" in vars(self)
-        ):
-            raise NotPrivateError(
-                f"{type(self).__name__} came with a `train_step` of its own. "
-                "It would train past the clip and the noise. Override "
-                "`compute_loss`, or use callbacks."
-            )
-
-    def _check_optimizer(self):
-        """Take clip and noise from an optimizer that brings its own."""
-        optimizer = self.optimizer
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            raise NotPrivateError(
-                "The optimizer came with a loss scale. A clip needs gradients "
-                "as they are. Use mixed_bfloat16, which needs no scale."
-            )
-        settings = getattr(optimizer, "privacy_settings", None)
-        if settings is None:
-            return
-        check = getattr(optimizer, "check_batch", None)
-        if check is not None:
-            check(None if self.plan is None else self.plan.batch_size)
-        settings = settings()
-        theirs = settings["mechanism"].get_config()
-        if self._given_mechanism and self.mechanism.get_config() != theirs:
-            raise NotPrivateError(
-                f"{type(optimizer).__name__} came with clip and noise of its "
-                "own, and PrivateModel with others. Only one of them can "
-                "hold. Leave `mechanism` out."
-            )
-        if settings.get("l2_norm_clip") is not None:
-            self.clipping = as_clipping(settings["l2_norm_clip"])
-        self.mechanism, self._bound = settings["mechanism"], False
-        if self.built:
-            self._make_state()
-
     def epsilon(self) -> float:
         """The privacy spent so far; infinite without a plan."""
         if self.plan is None:
@@ -329,59 +273,6 @@ class PrivateModel(PrivateStep):
                 "was planned. Stop here, or begin again with another Plan."
             )
 
-    def get_metrics_result(self):
-        results = super().get_metrics_result()
-        if self._tests:
-            results.pop(self.clipped_fraction.name)
-        return results
-
-    @contextlib.contextmanager
-    def _testing(self) -> Iterator[None]:
-        self._tests = True
-        try:
-            yield
-        finally:
-            self._tests = False
-
-    def test_on_batch(self, *args, **kwargs):
-        with self._testing():
-            return super().test_on_batch(*args, **kwargs)
-
-    def evaluate(self, *args, **kwargs):
-        with self._testing():
-            results = super().evaluate(*args, **kwargs)
-        if self.averages and isinstance(results, dict):
-            with self._testing(), self._averaged():
-                averaged = super().evaluate(*args, **kwargs)
-            for name, value in averaged.items():
-                results[f"averaged_{name}"] = value
-        return results
-
-    @contextlib.contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Use the averages in place of the weights for a while."""
-        variables = self.base.trainable_variables
-        kept = [ops.convert_to_numpy(v.value) for v in variables]
-        for variable, average in zip(variables, self.averages, strict=True):
-            variable.assign(ops.convert_to_numpy(average.value))
-        try:
-            yield
-        finally:
-            for variable, value in zip(variables, kept, strict=True):
-                variable.assign(value)
-
-    def averaged_model(self) -> keras.Model:
-        """A plain model of the same architecture, with averaged weights."""
-        if not self.averages:
-            raise ValueError(
-                "The model came without averages. They are kept from the first "
-                "update on. Pass `averaging=tfdeep.privacy.Averaging()`."
-            )
-        copy = keras.models.clone_model(self.base)
-        with self._averaged():
-            copy.set_weights(self.base.get_weights())
-        return copy
-
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
         return {
@@ -414,15 +305,3 @@ class PrivateModel(PrivateStep):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
-
-
-def as_mechanism(value) -> Mechanism:
-    """`"gaussian"` stands for the mechanism with the plan's noise."""
-    if isinstance(value, Mechanism):
-        return value
-    if value == "gaussian":
-        return GaussianMechanism()
-    raise ValueError(
-        f"`mechanism` came as {value!r}. It must be 'gaussian' or a Mechanism. "
-        "Pass for example tfdeep.privacy.AdaptiveClipping()."
-    )

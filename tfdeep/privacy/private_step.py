@@ -243,7 +243,7 @@ class PrivateStep(backend.OwnStep):
         """How many updates have been taken, also before a file was loaded."""
         if not self.built:
             return 0
-        return int(ops.convert_to_numpy(self.updates_taken.value))
+        return int(as_array(self.updates_taken))
 
     def updates_per_execution(self) -> float:
         """How many updates the compiled step may take at once."""
@@ -252,4 +252,4 @@ class PrivateStep(backend.OwnStep):
 
 def as_array(variable):
     """A copy of a variable's values: JAX gives buffers away."""
-    return ops.convert_to_numpy(variable.value).copy()
+    return ops.convert_to_numpy(ops.convert_to_tensor(variable)).copy()

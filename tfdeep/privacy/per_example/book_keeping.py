@@ -81,6 +81,7 @@ class BookKeeping:
             for each in (y, weight)
         )
         steps: list = []
+        steps: list[tuple] = []
 
         def loss(tap):
             replay = Replay(tap)

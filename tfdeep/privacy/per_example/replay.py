@@ -19,7 +19,6 @@ from tfdeep.privacy.per_example.choice import (
     rule_for,
 )
 from tfdeep.privacy.per_example.masks import mask_of, with_mask
-from tfdeep.privacy.per_example.rules import Rule
 from tfdeep.training.graph import Call, calls_between, ends
 
 
@@ -29,7 +28,7 @@ class Step:
 
     Args:
         call: the call.
-        rule: the rule of a layer with trainable weights.
+        rule: the `Rule` of a layer with trainable weights, or `None`.
         parts: the steps within it, where it is opened.
         starts: the symbolic inputs of the parts, if they have their own: then
             it is a model with a graph, which tells its layers whether it is
@@ -38,7 +37,7 @@ class Step:
     """
 
     call: Call
-    rule: Rule | None = None
+    rule: Any = None
     parts: list["Step"] = field(default_factory=list)
     starts: list = field(default_factory=list)
     results: list = field(default_factory=list)

@@ -1,0 +1,67 @@
+"""What `compile` of a private model refuses, and takes from an optimizer."""
+
+import inspect
+
+import keras
+
+from tfdeep.privacy.clipping import as_clipping
+from tfdeep.privacy.per_example.purity import NotPrivateError
+from tfdeep.privacy.private_step import PrivateStep
+
+
+class PrivateCompile(PrivateStep):
+    """`compile` of a `PrivateModel`."""
+
+    def compile(self, *args, **kwargs):
+        bound = inspect.signature(super().compile).bind(*args, **kwargs)
+        self._check_step()
+        if self.plan is not None and self.plan.sampling == "poisson":
+            # Padding has weight 0: metrics that know weights ignore it.
+            plain = bound.arguments.pop("metrics", None)
+            weighted = bound.arguments.get("weighted_metrics")
+            if weighted is None:
+                bound.arguments["weighted_metrics"] = plain
+            elif plain is not None:
+                bound.arguments["metrics"] = plain
+        super().compile(*bound.args, **bound.kwargs)
+        self._loss_is_built = False
+        self._check_optimizer()
+
+    def _check_step(self):
+        """Raise if a subclass trains past the clip."""
+        if type(self).train_step is not PrivateStep.train_step or (
+            "train_step" in vars(self)
+        ):
+            raise NotPrivateError(
+                f"{type(self).__name__} came with a `train_step` of its own. "
+                "It would train past the clip and the noise. Override "
+                "`compute_loss`, or use callbacks."
+            )
+
+    def _check_optimizer(self):
+        """Take clip and noise from an optimizer that brings its own."""
+        optimizer = self.optimizer
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            raise NotPrivateError(
+                "The optimizer came with a loss scale. A clip needs gradients "
+                "as they are. Use mixed_bfloat16, which needs no scale."
+            )
+        settings = getattr(optimizer, "privacy_settings", None)
+        if settings is None:
+            return
+        check = getattr(optimizer, "check_batch", None)
+        if check is not None:
+            check(None if self.plan is None else self.plan.batch_size)
+        settings = settings()
+        theirs = settings["mechanism"].get_config()
+        if self._given_mechanism and self.mechanism.get_config() != theirs:
+            raise NotPrivateError(
+                f"{type(optimizer).__name__} came with clip and noise of its "
+                "own, and PrivateModel with others. Only one of them can "
+                "hold. Leave `mechanism` out."
+            )
+        if settings.get("l2_norm_clip") is not None:
+            self.clipping = as_clipping(settings["l2_norm_clip"])
+        self.mechanism, self._bound = settings["mechanism"], False
+        if self.built:
+            self._make_state()
