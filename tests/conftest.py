@@ -1,5 +1,6 @@
 """What every test starts from, and where it can run."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -31,6 +32,14 @@ def fresh_keras():
     yield
     keras.config.set_dtype_policy(policy)
     keras.config.set_image_data_format(data_format)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def freed_memory():
+    """What a file's models and programs held goes with its last test."""
+    yield
+    keras.utils.clear_session(free_memory=False)
+    gc.collect()
 
 
 @pytest.fixture
