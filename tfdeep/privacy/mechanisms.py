@@ -38,8 +38,6 @@ class Mechanism:
         """
         planned = None if plan is None else plan.noise_multiplier
         given = self.get_config().get("noise_multiplier")
-        wanted = [float(each) for each in (given, planned) if each is not None]
-        if not wanted:
         used = planned if given is None else given
         if used is None:
             raise ValueError(
@@ -47,14 +45,12 @@ class Mechanism:
                 "there is no plan. Nothing says how much noise to add. Pass "
                 "`plan=Plan(...)`, or GaussianMechanism(noise_multiplier=1.1)."
             )
-        if wanted[0] != wanted[-1]:
         if planned is not None and float(used) != float(planned):
             raise ValueError(
                 f"{type(self).__name__} came with a noise multiplier of "
                 f"{given}, and a plan of {planned}. The noise that is added "
                 "must be that which is accounted for. Leave it out here."
             )
-        self.noise_multiplier = wanted[0]
         self.noise_multiplier = float(used)
 
     def initial_state(self, shapes: list[tuple]) -> list[np.ndarray]:

@@ -80,7 +80,6 @@ class BookKeeping:
             tree.map_structure(lambda t: _repeated(t, views), each)
             for each in (y, weight)
         )
-        steps: list = []
         steps: list[tuple] = []
 
         def loss(tap):

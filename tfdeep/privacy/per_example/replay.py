@@ -203,7 +203,7 @@ class Replay:
             told = kwargs.get("training", True) if step.starts else None
             outputs = self.run(step.parts, starts, tensors, step.results, told)
         elif step.rule is not None:
-            outputs = self._by_rule(step.rule, step, args, kwargs)
+            outputs = self._by_rule(step, args, kwargs)
         else:
             outputs = call.operation(*args, **kwargs)
         for symbol, tensor in zip(
@@ -211,16 +211,16 @@ class Replay:
         ):
             self._values[id(symbol)] = tensor
 
-    def _by_rule(self, rule: Rule, step: Step, args, kwargs):
+    def _by_rule(self, step: Step, args, kwargs):
         before = self._marks
         layer = step.call.operation
-        if rule.runs_alone:
-            outputs, kept = rule.forward(self._mark, args[0])
+        if step.rule.runs_alone:
+            outputs, kept = step.rule.forward(self._mark, args[0])
             if layer.supports_masking:
                 mask = layer.compute_mask(args[0], mask_of(args[0]))
                 outputs = with_mask(outputs, mask)
         else:
-            outputs, kept = rule.forward(self._mark, *args, **kwargs)
+            outputs, kept = step.rule.forward(self._mark, *args, **kwargs)
         self.records.append((step, kept, self._marks - before))
         return outputs
 
