@@ -206,7 +206,7 @@ def momentum_capsnet(**kwargs):
         "filters": 8,
         "num_capsules": 5,
         "capsule_dim": 4,
-        "kernel_initializer": keras.initializers.RandomNormal(0.0, 0.5, SEED),
+        "kernel_initializer": keras.initializers.RandomNormal(0.0, 1.5, SEED),
         "seed": SEED,
     }
     return M.MomentumCapsNet(

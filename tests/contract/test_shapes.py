@@ -41,7 +41,8 @@ def test_unknown_sizes_and_a_last_smaller_batch_train(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_dynamic_batch_size(name):
-    model, x = model_of(name), images(name, 3)
+    kwargs = CASES[name].alone if "-sda" in name else {}
+    model, x = model_of(name, **kwargs), images(name, 3)
     assert model.output_shape == (None, 3)
     parts = model.predict(x, batch_size=2, verbose=0)
     whole = infer(model, x)

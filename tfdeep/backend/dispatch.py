@@ -41,7 +41,7 @@ def custom_vjp(forward, backward, primals, constants):
 
 def vjp(function, primals, cotangent):
     """Gradients of `sum(function(*primals) * cotangent)` by each primal."""
-    return value_and_vjp(function, primals, cotangent)[1]
+    return _module("vjp").value_and_vjp(function, primals, cotangent)[1]
 
 
 def value_and_vjp(function, primals, cotangent):

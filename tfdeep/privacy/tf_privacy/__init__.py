@@ -33,8 +33,6 @@ _OPTIMIZERS = (
     "VectorizedDPKerasSGDOptimizer",
 )
 _QUERIES = (
-    "DiscreteGaussianSumQuery",
-    "DistributedDiscreteGaussianSumQuery",
     "DistributedSkellamSumQuery",
     "GaussianSumQuery",
     "NestedQuery",
@@ -49,7 +47,6 @@ _QUERIES = (
     "QuantileEstimatorQuery",
     "RestartQuery",
     "TreeCumulativeSumQuery",
-    "TreeRangeSumQuery",
     "TreeResidualSumQuery",
 )
 

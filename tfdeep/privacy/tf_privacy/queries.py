@@ -6,9 +6,6 @@ from tfdeep.privacy.tf_privacy.importing import submodule
 from tfdeep.privacy.tf_privacy.recorded import builder_of, recorded
 
 MODULES = {
-    "CentralTreeSumQuery": "tree_range_query",
-    "DiscreteGaussianSumQuery": "discrete_gaussian_query",
-    "DistributedDiscreteGaussianSumQuery": "distributed_discrete_gaussian_query",
     "DistributedSkellamSumQuery": "distributed_skellam_query",
     "GaussianSumQuery": "gaussian_query",
     "NestedQuery": "nested_query",
@@ -23,7 +20,6 @@ MODULES = {
     "QuantileEstimatorQuery": "quantile_estimator_query",
     "RestartQuery": "restart_query",
     "TreeCumulativeSumQuery": "tree_aggregation_query",
-    "TreeRangeSumQuery": "tree_range_query",
     "TreeResidualSumQuery": "tree_aggregation_query",
 }
 
