@@ -21,7 +21,7 @@ each_source = pytest.mark.parametrize("path", SOURCES, ids=NAMES)
 # Where a backend may be imported: its primitives, the input pipelines, and
 # what adapts TensorFlow Privacy.
 BACKEND_FOLDERS = ("backend", "data")
-BACKEND_FILES = re.compile(r"privacy/tf_privacy\w*\.py")
+BACKEND_FILES = re.compile(r"privacy/tf_privacy/\w+\.py")
 BACKENDS = {"tensorflow", "tensorflow_datasets", "jax", "torch"}
 
 

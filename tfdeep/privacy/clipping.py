@@ -62,7 +62,11 @@ class Clipping:
 
 @keras.saving.register_keras_serializable(package="tfdeep")
 class FlatClipping(Clipping):
-    """Clips the whole gradient of an example: `min(1, C / |g|)`.
+    """Clips the whole gradient of an example, where it is longer than C.
+
+    The factor is
+
+        min(1, C / |g|)
 
     What `PrivateModel(l2_norm_clip=C)` uses.
 
@@ -88,7 +92,11 @@ class FlatClipping(Clipping):
 
 @keras.saving.register_keras_serializable(package="tfdeep")
 class AutomaticClipping(Clipping):
-    """Normalises the gradient of each example: `C / (|g| + gamma)`.
+    """Normalises the gradient of each example.
+
+    The factor is
+
+        C / (|g| + gamma)
 
     Use it to be rid of choosing C: with `rescaled=True` it has no influence.
 

@@ -79,7 +79,7 @@ class Mechanism:
         """Clip and sum, where `needs_records`.
 
         Args:
-            records: one tensor `(batch, *shape)` per trainable weight; zero
+            records: one tensor per trainable weight, batch first; zero
                 for padding and for examples that are not finite.
             present: (batch,) 1, or 0 for padding.
             state: the mechanism's state.

@@ -65,3 +65,8 @@ class PrivateCompile(PrivateStep):
         self.mechanism, self._bound = settings["mechanism"], False
         if self.built:
             self._make_state()
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)

@@ -290,18 +290,8 @@ class PrivateModel(PrivateEvaluate):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(
-            **{
-                name: keras.saving.deserialize_keras_object(
-                    value, custom_objects
-                )
-                if isinstance(value, dict)
-                else value
-                for name, value in config.items()
-            }
-        )
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
+        config, restore = dict(config), keras.saving.deserialize_keras_object
+        for name, value in config.items():
+            if isinstance(value, dict):
+                config[name] = restore(value, custom_objects)
+        return cls(**config)

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from tfdeep.recipes.private_nets import net, optimizer, shifts
 from tfdeep.recipes.recipe import Claim, Recipe, Scale, Verdict
 
 THEIRS = "TF Privacy"
@@ -52,26 +53,11 @@ def private_model(context, piece, epsilon):
         microbatch_size=getattr(settings, "microbatch_size", None),
     )
     model.compile(
-        optimizer(piece, settings.rates[piece], plan),
+        optimizer(settings.rates[piece], plan, piece == THEIRS),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     return model
-
-
-def optimizer(piece, rate, plan):
-    """SGD; TF Privacy's brings its own clip and noise, which are the same."""
-    import keras
-
-    if piece != THEIRS:
-        return keras.optimizers.SGD(rate)
-    from tfdeep.privacy.tf_privacy import DPKerasSGDOptimizer
-
-    return DPKerasSGDOptimizer(
-        l2_norm_clip=1.0,
-        noise_multiplier=plan.noise_multiplier,
-        learning_rate=rate,
-    )
 
 
 def plan_of(context, large, epsilon):
@@ -87,48 +73,6 @@ def plan_of(context, large, epsilon):
     batch = min(batch, examples)
     steps = max(1, round(settings.epochs * examples / batch))
     return privacy.Plan(examples, batch, steps, DELTA, epsilon=epsilon)
-
-
-def shifts(settings):
-    """Random shifts by up to a tenth, and flips where they mean nothing."""
-    import keras
-
-    shift = keras.layers.RandomTranslation(0.1, 0.1, "constant", "nearest")
-    if not getattr(settings, "flip", False):
-        return shift
-    return keras.Sequential([shift, keras.layers.RandomFlip("horizontal")])
-
-
-def net(context, normalize, standardize):
-    """Two convolutions and a classifier; or the paper's wide net."""
-    import keras
-    from keras import layers
-
-    from tfdeep.layers import WeightStandardizedConv2D
-    from tfdeep.models import WideResNet
-
-    settings = context.settings
-    if getattr(settings, "depth", None):
-        return WideResNet(
-            *(settings.depth, settings.width),
-            norm="group",
-            norm_groups=16,
-            activation_first=True,
-            weight_standardization=standardize,
-            weight_decay=0.0,
-            classifier_activation=None,
-            input_shape=context.shape,
-            classes=context.classes,
-        )
-    conv = WeightStandardizedConv2D if standardize else layers.Conv2D
-    parts = [keras.Input(context.shape)]
-    for filters in settings.filters:
-        parts += [conv(filters, 4, 2, padding="same"), layers.ReLU()]
-        if normalize:
-            parts.append(layers.GroupNormalization(4))
-    return keras.Sequential(
-        [*parts, layers.Flatten(), layers.Dense(context.classes)]
-    )
 
 
 def run(context):

@@ -13,8 +13,8 @@ import tensorflow as tf
 from tfdeep.privacy.tf_privacy.fresh import fresh
 from tfdeep.privacy.tf_privacy.guarded import Guarded, check_dp, check_steps
 from tfdeep.privacy.tf_privacy.importing import submodule
-from tfdeep.privacy.tf_privacy.queries import is_a, query_class, restarts
-from tfdeep.privacy.tf_privacy.query_state import DEFAULT_UPDATES, QueryState
+from tfdeep.privacy.tf_privacy.queries import query_class
+from tfdeep.privacy.tf_privacy.stateful import Stateful
 
 
 def make_keras_generic_optimizer_class(cls: type) -> type:
@@ -30,7 +30,7 @@ def make_keras_generic_optimizer_class(cls: type) -> type:
     module = submodule("optimizers.dp_optimizer_keras")
     theirs: Any = module.make_keras_generic_optimizer_class(_named(cls))
 
-    class Generic(_Stateful, theirs):
+    class Generic(Stateful, theirs):
         keras_class = cls
         tf_privacy_class = theirs
 
@@ -51,45 +51,6 @@ def make_keras_generic_optimizer_class(cls: type) -> type:
             self._begin({"dp_sum_query": dp_sum_query}, num_microbatches)
 
     return _finished(Generic, f"GenericDP{cls.__name__}Optimizer")
-
-
-class _Stateful(Guarded):
-    """Keeps the state of the query in variables of the optimizer."""
-
-    @property
-    def query(self):
-        """The query that was given."""
-        return self._dp_sum_query.inner
-
-    @property
-    def _global_state(self):
-        if is_a(self.query, "GaussianSumQuery"):
-            return self.query.initial_global_state()
-        weights = [each.value for each in self._query_weights[0]]
-        return self._query_state.unpack(weights)
-
-    @_global_state.setter
-    def _global_state(self, state):
-        if is_a(self.query, "GaussianSumQuery"):
-            return
-        if not hasattr(self, "_query_state"):
-            updates = restarts(self.query) or DEFAULT_UPDATES
-            self._query_state = QueryState(state, updates)
-            self._query_weights = (self._make(state),)
-        arrays = self._query_state.pack(state)
-        for weight, value in zip(self._query_weights[0], arrays, strict=True):
-            weight.assign(value)
-
-    def _make(self, state):
-        return [
-            self.add_variable(
-                tuple(each.shape),
-                dtype="float32",
-                aggregation="only_first_replica",
-                name=f"query_{index}",
-            )
-            for index, each in enumerate(self._query_state.pack(state))
-        ]
 
 
 def make_gaussian_query_optimizer_class(cls: Any) -> type:
