@@ -42,6 +42,7 @@ TINY = {
     "filters": 8,
     "capsules": 4,
     "kernel": 3,
+    "epsilons": (3,),
     "starts": {"stacked, {} blocks": (2, 3), "unrolled, {} blocks": (2,)},
 }
 

@@ -193,7 +193,7 @@ def scale(about, data=None, **settings):
         "small_batch": 64,
         "large_batch": 256,
         "views": 2,
-        "filters": (8, 16),
+        "channels": (8, 16),
         # Chosen on the validation part at epsilon 3 for the first two pieces;
         # the others take the rate of the second.
         "rates": dict.fromkeys(PIECES, 2.0) | {THEIRS: 0.5, PLAIN: 0.5},
@@ -247,7 +247,7 @@ RECIPE = Recipe(
             epochs=40,
             large_batch=512,
             views=16,
-            filters=(16, 32),
+            channels=(16, 32),
         ),
         "paper": scale(
             "days on one GPU, not run yet",

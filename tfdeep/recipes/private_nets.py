@@ -49,7 +49,7 @@ def net(context, normalize, standardize):
         )
     conv = WeightStandardizedConv2D if standardize else layers.Conv2D
     parts = [keras.Input(context.shape)]
-    for filters in settings.filters:
+    for filters in settings.channels:
         parts += [conv(filters, 4, 2, padding="same"), layers.ReLU()]
         if normalize:
             parts.append(layers.GroupNormalization(4))
