@@ -62,7 +62,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"tfdeep\.layers\.units\.ConvUnits"),
     (r"py:class", r"tfdeep\.layers\.reversible_layer\.ReversibleLayer"),
     (r"py:class", r"tfdeep\.privacy\.clipping\.Clipping"),
-    (r"py:class", r"tfdeep\.privacy\.private_step\.PrivateStep"),
+    (r"py:class", r"tfdeep\.privacy\.private_\w+\.Private\w+"),
     (r"py:class", r"tfdeep\.privacy\.sampling\.PoissonBatches"),
     (r"py:class", r"tfdeep\.layers\.seed_state\.SavesSeedState"),
     (r"py:class", r"tfdeep\.training\.wrapper\.TrainingWrapper"),
