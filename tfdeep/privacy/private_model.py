@@ -89,7 +89,8 @@ class PrivateModel(PrivateEvaluate):
 
     Example:
         >>> import keras, numpy as np, tfdeep
-        >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> last = keras.layers.Dense(2, name="last")
+        >>> net = keras.Sequential([keras.Input((4,)), last])
         >>> noise = tfdeep.privacy.GaussianMechanism(noise_multiplier=1.0)
         >>> model = tfdeep.privacy.PrivateModel(net, mechanism=noise)
         >>> model.compile("sgd", "mse")
@@ -98,7 +99,7 @@ class PrivateModel(PrivateEvaluate):
         >>> model.count_of_updates()
         2
         >>> print(model.describe_clipping())
-        dense  Dense  book-keeping
+        last  Dense  book-keeping
     """
 
     def __init__(
