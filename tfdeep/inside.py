@@ -15,3 +15,16 @@ def is_graph(model: Any) -> bool:
     return isinstance(model, keras.Model) and bool(
         getattr(model, "inputs", None)
     )
+
+
+def without_names(config: Any) -> Any:
+    """A configuration without the names and seeds in it, at any depth."""
+    if isinstance(config, (list, tuple)):
+        return [without_names(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: without_names(value)
+        for key, value in sorted(config.items())
+        if key not in ("name", "seed")
+    }

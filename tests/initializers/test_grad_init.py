@@ -1,6 +1,5 @@
 """GradInit: golden trajectories, what stays untouched, what is refused."""
 
-import contextlib
 import itertools
 import json
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from keras import layers, ops
 
 import tfdeep
-from tests.helpers import BACKEND, images
+from tests.helpers import BACKEND, double_precision, images
 from tfdeep.initializers.grad_init import GradInit
 from tfdeep.initializers.half_batches import half_batches, join
 from tfdeep.initializers.scale_gradients import (
@@ -26,19 +25,6 @@ from tfdeep.initializers.without_noise import without_noise
 
 GOLDEN = np.load(Path(__file__).with_name("gradinit_golden.npz"))
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def double_precision():
-    """A scope in which JAX has float64; older releases hide it elsewhere."""
-    if BACKEND != "jax":
-        return contextlib.nullcontext()
-    import jax
-
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax.experimental import enable_x64
-
-    return enable_x64()
 
 
 @pytest.fixture

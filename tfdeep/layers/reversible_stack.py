@@ -8,6 +8,7 @@ from keras import ops
 
 from tfdeep import backend
 from tfdeep.checks import check_choice
+from tfdeep.inside import without_names
 from tfdeep.layers.coupling import Additive, Momentum, check_gamma
 from tfdeep.layers.repeatable import (
     check_kept,
@@ -245,7 +246,7 @@ def alike(blocks) -> bool:
 
 def _traits(block):
     try:
-        config = json.dumps(_common(block.get_config()), default=str)
+        config = json.dumps(without_names(block.get_config()), default=str)
     except NotImplementedError:
         return id(block)  # Like no other.
     attributes = {
@@ -258,19 +259,6 @@ def _traits(block):
         for variables in (block.trainable_variables, block.variables)
     ]
     return type(block), config, attributes, kinds
-
-
-def _common(config):
-    """A configuration without names and seeds."""
-    if isinstance(config, (list, tuple)):
-        return [_common(part) for part in config]
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: _common(value)
-        for key, value in sorted(config.items())
-        if key not in ("name", "seed")
-    }
 
 
 def _stack(rows):

@@ -5,6 +5,7 @@ from collections import Counter
 
 import keras
 
+from tfdeep.inside import without_names
 from tfdeep.layers.repeat import Repeat
 
 
@@ -43,20 +44,7 @@ def kind_of(layer) -> str:
     """What equal layers have in common, as text."""
     config = layer.get_config()
     config.pop("survival_probability", None)
-    return f"{type(layer)} {json.dumps(_common(config), default=str)}"
-
-
-def _common(config):
-    """A configuration without names and seeds."""
-    if isinstance(config, (list, tuple)):
-        return [_common(part) for part in config]
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: _common(value)
-        for key, value in sorted(config.items())
-        if key not in ("name", "seed")
-    }
+    return f"{type(layer)} {json.dumps(without_names(config), default=str)}"
 
 
 def _can_repeat(layer) -> bool:
