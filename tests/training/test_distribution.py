@@ -6,16 +6,10 @@ On TensorFlow entropies are those of each device, and count for nothing here.
 import keras
 import pytest
 
-CODE = """
-import keras, numpy as np, tensorflow as tf
+TRAIN = """
+import keras, numpy as np
 from tfdeep import BatchEntropyRegularizer
 from tfdeep.training import DeepSupervision, Head, RelayBackpropagation
-(cpu,) = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-assert strategy.num_replicas_in_sync == 2
 x = np.random.default_rng(0).normal(size=(16, 8)).astype("float32")
 y = np.arange(16) % 3
 
@@ -27,14 +21,23 @@ def train(wrap):
     ]
     last = keras.layers.Dense(3, kernel_initializer=he(9), name="out")
     model = keras.Sequential([keras.Input((8,)), *hidden, last])
+    keras.utils.set_random_seed(3)
     wrapper = wrap(model)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     wrapper.compile(keras.optimizers.SGD(0.1), loss)
     fitted = wrapper.fit(x, y, batch_size=8, shuffle=False, verbose=0)
     return model.get_weights(), fitted.history
+"""
 
+CODE = """
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
 def heads(*names):
-    keras.utils.set_random_seed(3)
     return {name: Head(alpha=0.5, schedule="decay") for name in names}
 
 WRAPPERS = [
@@ -58,34 +61,16 @@ for wrap in WRAPPERS:
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_replicas_train_as_one_device(fresh_process):
-    fresh_process(CODE)
+    fresh_process(TRAIN + CODE)
 
 
-JAX_CODE = """
+FLAGS = """
 import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
-import keras, jax, numpy as np
-from tfdeep import BatchEntropyRegularizer
-from tfdeep.training import DeepSupervision, Head, RelayBackpropagation
+"""
+JAX_CODE = """
+import jax
 assert len(jax.devices()) == 2
-x = np.random.default_rng(0).normal(size=(16, 8)).astype("float32")
-y = np.arange(16) % 3
-
-def train(wrap):
-    he = keras.initializers.HeNormal
-    hidden = [
-        keras.layers.Dense(6, "relu", kernel_initializer=he(i), name=f"h{i}")
-        for i in range(3)
-    ]
-    last = keras.layers.Dense(3, kernel_initializer=he(9), name="out")
-    model = keras.Sequential([keras.Input((8,)), *hidden, last])
-    keras.utils.set_random_seed(3)
-    wrapper = wrap(model)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    wrapper.compile(keras.optimizers.SGD(0.1), loss)
-    fitted = wrapper.fit(x, y, batch_size=8, shuffle=False, verbose=0)
-    return model.get_weights(), fitted.history
-
 WRAPPERS = [
     lambda model: BatchEntropyRegularizer(model, alpha=1.0, beta=0.5),
     lambda model: DeepSupervision(model, {"h1": Head()}),
@@ -107,4 +92,4 @@ for wrap, (weights, logs) in zip(WRAPPERS, alone, strict=True):
     keras.backend.backend() != "jax", reason="DataParallel is of JAX."
 )
 def test_entropies_of_a_shared_batch_are_those_of_the_whole(fresh_process):
-    fresh_process(JAX_CODE)
+    fresh_process(FLAGS + TRAIN + JAX_CODE)
