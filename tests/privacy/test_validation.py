@@ -36,6 +36,16 @@ class Mixes(layers.Layer):
         return x - ops.mean(x, axis=0, keepdims=True)
 
 
+class Centers(Mixes):
+    """The same with a weight: its gradient is taken of one, its output not."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return super().call(x * self.scale)
+
+
 REFUSED = {
     "GroupNormalization": lambda: layers.BatchNormalization(),
     "WeightStandardized": lambda: layers.SpectralNormalization(layers.Dense(3)),
@@ -70,11 +80,22 @@ def test_a_frozen_batch_norm_is_no_secret(private, data):
 def test_a_trial_finds_what_no_rule_knows(private, data):
     batch = [each[:4] for each in data]
     with pytest.raises(NotPrivateError, match="Example 0 was exchanged"):
-        privacy.validate(private(Mixes()), batch)
-    privacy.validate(private(Mixes(), method="vectorized"), batch)
+        privacy.validate(private(Centers()), batch)
+    privacy.validate(private(Centers(), method="vectorized"), batch)
     privacy.validate(private(layers.Dropout(0.5, seed=1)), batch)
     with pytest.raises(ValueError, match="two or more"):
         privacy.validate(private(), [each[:1] for each in data])
+
+
+def test_an_unknown_layer_without_weights_sees_one_example(private, data):
+    batch = [each[:4] for each in data]
+    for mixing in (Mixes(), layers.Lambda(Mixes().call)):
+        privacy.validate(private(mixing), batch)
+        ours, apart = (
+            private(mixing, method=method).clipped_sum(*batch)
+            for method in ("auto", "loop")
+        )
+        close(ours, apart)
 
 
 def test_mixing_views_are_refused():

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfdeep.inside import is_graph
+from tfdeep.inside import is_graph, layers_of
 from tfdeep.privacy.per_example.choice import (
     mapped_rule_for,
     own_variables,
@@ -57,6 +57,8 @@ def _step(call: Call) -> Step:
     if not isinstance(layer, keras.layers.Layer):
         return Step(call)
     if not layer.trainable_variables:
+        if not treats_examples_alone(layer):
+            raise CannotOpen(layer.name)
         return Step(call)
     rule = rule_for(call)
     if rule is not None:
@@ -68,6 +70,20 @@ def _step(call: Call) -> Step:
         if rule is None:
             raise
         return Step(call, rule)
+
+
+def treats_examples_alone(layer) -> bool:
+    """Whether a layer without weights is known not to mix examples.
+
+    Those of Keras and of this package that do are refused by name. Of any
+    other, a function in a `Lambda` too, nothing is known: the model is then
+    differentiated on one example at a time, where nothing can be mixed.
+    """
+    return all(
+        type(part).__module__.partition(".")[0] in ("keras", "tfdeep")
+        and not isinstance(part, keras.layers.Lambda)
+        for part in layers_of(layer)
+    )
 
 
 def _opened(call: Call) -> Step:
