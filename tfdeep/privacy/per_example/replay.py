@@ -12,11 +12,15 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfdeep.inside import is_graph, layers_of
+from tfdeep.inside import is_graph
 from tfdeep.privacy.per_example.choice import (
     mapped_rule_for,
     own_variables,
     rule_for,
+)
+from tfdeep.privacy.per_example.isolation import (
+    layer_isolates,
+    operation_isolates,
 )
 from tfdeep.privacy.per_example.masks import mask_of, with_mask
 from tfdeep.training.graph import Call, calls_between, ends
@@ -47,43 +51,38 @@ class CannotOpen(Exception):
     """Raised where the layers within a layer cannot be told apart."""
 
 
-def steps_of(calls: list[Call]) -> list[Step]:
-    """How each call is run; raises `CannotOpen` if one cannot be."""
-    return [_step(call) for call in calls]
+def steps_of(calls: list[Call], trusted: bool = False) -> list[Step]:
+    """How each call is run; raises `CannotOpen` if one cannot be.
+
+    Args:
+        calls: the calls.
+        trusted: whether operations among them are those of a layer that is
+            known not to mix examples.
+    """
+    return [_step(call, trusted) for call in calls]
 
 
-def _step(call: Call) -> Step:
+def _step(call: Call, trusted: bool) -> Step:
     layer = call.operation
     if not isinstance(layer, keras.layers.Layer):
+        if not (trusted or operation_isolates(call)):
+            raise CannotOpen(call.path)
         return Step(call)
     if not layer.trainable_variables:
-        if not treats_examples_alone(layer):
+        steps_of(call.parts)
+        if not layer_isolates(layer):
             raise CannotOpen(layer.name)
         return Step(call)
     rule = rule_for(call)
-    if rule is not None:
+    if rule is not None and layer_isolates(layer):
         return Step(call, rule)
     try:
         return _opened(call)
     except CannotOpen:
         rule = mapped_rule_for(call)
-        if rule is None:
+        if rule is None or not layer_isolates(layer):
             raise
         return Step(call, rule)
-
-
-def treats_examples_alone(layer) -> bool:
-    """Whether a layer without weights is known not to mix examples.
-
-    Those of Keras and of this package that do are refused by name. Of any
-    other, a function in a `Lambda` too, nothing is known: the model is then
-    differentiated on one example at a time, where nothing can be mixed.
-    """
-    return all(
-        type(part).__module__.partition(".")[0] in ("keras", "tfdeep")
-        and not isinstance(part, keras.layers.Lambda)
-        for part in layers_of(layer)
-    )
 
 
 def _opened(call: Call) -> Step:
@@ -99,7 +98,8 @@ def _opened(call: Call) -> Step:
     outputs = tree.flatten(opened(layer, call.args, call.kwargs))
     parts = calls_between(call.inputs, outputs, f"{call.path}/")
     _check_whole(layer, parts, outputs)
-    return Step(call, None, steps_of(parts), [], outputs)
+    steps = steps_of(parts, trusted=layer_isolates(layer))
+    return Step(call, None, steps, [], outputs)
 
 
 class _Opener(keras.layers.Layer):
