@@ -1,5 +1,6 @@
 """Adaptive clips, trees of noise, and refusals of their settings."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -103,3 +104,10 @@ def test_what_does_not_fit_a_plan(private, budget, data):
         model.fit(*data, batch_size=8, verbose=0)
     with pytest.raises(ValueError, match="Nothing says how much noise"):
         private().fit(*data, verbose=0)
+
+
+def test_a_clip_that_adapts_counts_whole_updates(private):
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    mechanism = privacy.AdaptiveClipping(noise_multiplier=1.0)
+    with pytest.raises(ValueError, match="microbatch_size"):
+        private(mechanism=mechanism, optimizer=optimizer)

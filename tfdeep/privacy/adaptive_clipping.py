@@ -68,6 +68,8 @@ class AdaptiveClipping(Mechanism):
         0.2
     """
 
+    adapts = True
+
     def __init__(
         self,
         quantile: float = 0.5,

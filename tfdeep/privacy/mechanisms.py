@@ -22,11 +22,13 @@ class Mechanism:
     Attributes:
         needs_records: whether the gradient of each example must be there,
             for `accumulate`, rather than the clipped sum alone.
+        adapts: whether the bound follows the examples of each update.
         noise_multiplier: float, the standard deviation of the noise in units
             of the sensitivity; `None` until a plan gives it.
     """
 
     needs_records = False
+    adapts = False
     noise_multiplier: float | None = None
 
     def bind(self, plan, batch_size: float | None) -> None:

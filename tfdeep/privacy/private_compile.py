@@ -26,6 +26,7 @@ class PrivateCompile(PrivateStep):
         super().compile(*bound.args, **bound.kwargs)
         self._loss_is_built = False
         self._check_optimizer()
+        self._check_accumulation()
 
     def _check_step(self):
         """Raise if a subclass trains past the clip."""
@@ -65,6 +66,17 @@ class PrivateCompile(PrivateStep):
         self.mechanism, self._bound = settings["mechanism"], False
         if self.built:
             self._make_state()
+
+    def _check_accumulation(self):
+        """Raise if a clip that adapts would see one batch of several."""
+        steps = self.accumulation()
+        if self.mechanism.adapts and steps > 1:
+            raise ValueError(
+                f"The optimizer came with gradient_accumulation_steps={steps}, "
+                "and the mechanism with a clip that adapts to the examples of "
+                "an update. It would see those of the last batch alone. Use "
+                "`microbatch_size` of PrivateModel in its place."
+            )
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
