@@ -56,7 +56,9 @@ docs: $(TF_READY) ## The documentation, into docs/_build
 
 test-tensorflow: $(TF_READY) ## The whole suite on TensorFlow
 	@echo "== The suite on TensorFlow"
-	@$(ON_TF) -m pytest -q -n 2
+	@# In two processes each: what TensorFlow compiled is never freed.
+	@$(ON_TF) -m pytest -q -n 2 tests/contract tests/layers
+	@$(ON_TF) -m pytest -q -n 2 --ignore tests/contract --ignore tests/layers
 
 test-jax: $(JAX_READY) ## The contract on the newest JAX and NumPy
 	@echo "== The contract on JAX, without TensorFlow"
