@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tfdeep.checks import (
+    check_boolean,
     check_choice,
     check_images,
     check_labels,
@@ -116,6 +117,18 @@ def test_a_number_passes(value):
 def test_no_number(value):
     with pytest.raises(ValueError, match="must be a finite number from 0"):
         check_number("x", value, least=0)
+
+
+def test_the_example_in_the_message_can_be_chosen():
+    with pytest.raises(ValueError, match="Pass for example 1e-05"):
+        check_number("delta", "1e-5", example=1e-5)
+
+
+@pytest.mark.parametrize("value", ["False", 0, 1.0, None, np.True_])
+def test_no_boolean(value):
+    assert check_boolean("b", True) is None
+    with pytest.raises(ValueError, match="must be a boolean"):
+        check_boolean("b", value)
 
 
 def test_labels_of_known_classes_pass():

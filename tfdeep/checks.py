@@ -16,8 +16,13 @@ def check_probability(name: str, value: float) -> None:
         )
 
 
-def check_number(name: str, value: Any, least: float | None = None) -> None:
-    """Raise `ValueError` unless `value` is finite and at least `least`."""
+def check_number(
+    name: str, value: Any, least: float | None = None, example: float = 0.1
+) -> None:
+    """Raise `ValueError` unless `value` is finite and at least `least`.
+
+    The message names `example`, a value that would do.
+    """
     number = isinstance(value, Real) and not isinstance(value, bool)
     finite = number and math.isfinite(value)
     if not finite or (least is not None and value < least):
@@ -25,7 +30,16 @@ def check_number(name: str, value: Any, least: float | None = None) -> None:
         wanted += "" if least is None else f" from {least}"
         raise ValueError(
             f"`{name}` came as {value!r}. It must be {wanted}. Pass for "
-            "example 0.1."
+            f"example {example:g}."
+        )
+
+
+def check_boolean(name: str, value: Any) -> None:
+    """Raise `ValueError` unless `value` is `True` or `False`."""
+    if not isinstance(value, bool):
+        raise ValueError(
+            f"`{name}` came as {value!r}. It must be a boolean. Pass True or "
+            "False."
         )
 
 

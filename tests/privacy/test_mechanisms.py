@@ -85,6 +85,8 @@ def test_decay_of_the_average():
         (lambda: privacy.TreeAggregation(1.0, 0), "restart_every"),
         (lambda: privacy.FlatClipping(0.0), "l2_norm_clip"),
         (lambda: privacy.FlatClipping("1"), "l2_norm_clip"),
+        (lambda: privacy.FlatClipping(rescaled="False"), "rescaled"),
+        (lambda: privacy.AdaptiveClipping(batch_size="a"), "example 256"),
         (lambda: privacy.AutomaticClipping(1.0, stability=0), "stability"),
         (lambda: privacy.Averaging(1.5), "limit"),
     ],

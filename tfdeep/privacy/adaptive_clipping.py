@@ -79,14 +79,14 @@ class AdaptiveClipping(Mechanism):
         batch_size: float | None = None,
     ):
         check_probability("quantile", quantile)
-        check_number("learning_rate", learning_rate, 0.0)
+        check_number("learning_rate", learning_rate, 0.0, 0.2)
         check_multiplier(noise_multiplier)
-        for name, value in (
-            ("count_noise", count_noise),
-            ("batch_size", batch_size),
+        for name, value, example in (
+            ("count_noise", count_noise, 10),
+            ("batch_size", batch_size, 256),
         ):
             if value is not None:
-                check_number(name, value, 0.0)
+                check_number(name, value, 0.0, example)
         self.quantile = quantile
         self.learning_rate = learning_rate
         self.count_noise = count_noise

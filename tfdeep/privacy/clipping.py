@@ -11,7 +11,7 @@ example, and a learning rate found at one C is good for another.
 import keras
 from keras import ops
 
-from tfdeep.checks import check_number
+from tfdeep.checks import check_boolean, check_number
 
 
 def flat_factors(norms, clip):
@@ -35,14 +35,15 @@ class Clipping:
     per_layer = False
 
     def __init__(self, l2_norm_clip: float = 1.0, rescaled: bool = False):
-        check_number("l2_norm_clip", l2_norm_clip, 0.0)
+        check_number("l2_norm_clip", l2_norm_clip, 0.0, 1.0)
         if l2_norm_clip == 0:
             raise ValueError(
                 "`l2_norm_clip` came as 0. Every gradient would become 0. "
                 "Pass for example 1.0."
             )
         self.l2_norm_clip = float(l2_norm_clip)
-        self.rescaled = bool(rescaled)
+        check_boolean("rescaled", rescaled)
+        self.rescaled = rescaled
 
     def factors(self, norms, clip):
         """What gradients of such norms are multiplied with, unrescaled."""
@@ -126,7 +127,7 @@ class AutomaticClipping(Clipping):
         stability: float = 0.01,
     ):
         super().__init__(l2_norm_clip, rescaled)
-        check_number("stability", stability, 0.0)
+        check_number("stability", stability, 0.0, 0.01)
         if stability == 0:
             raise ValueError(
                 "`stability` came as 0. A gradient of 0 would be divided by "

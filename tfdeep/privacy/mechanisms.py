@@ -125,7 +125,7 @@ def gaussian(sums, scale, draw):
 def check_multiplier(value) -> None:
     """Raise `ValueError` unless it is `None` or a number from 0."""
     if value is not None:
-        check_number("noise_multiplier", value, 0.0)
+        check_number("noise_multiplier", value, 0.0, 1.1)
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")

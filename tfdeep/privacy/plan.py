@@ -122,7 +122,7 @@ class Plan:
                 f"{self.num_examples} examples. A batch is part of the data. "
                 "Pass at most the number of examples."
             )
-        check_number("delta", self.delta)
+        check_number("delta", self.delta, example=1e-5)
         if not 0 < self.delta < 1:
             raise ValueError(
                 f"`delta` came as {self.delta}. It must lie between 0 and 1. "
@@ -140,9 +140,9 @@ class Plan:
                 "Give exactly one of the two."
             )
         if self.noise_multiplier is not None:
-            check_number("noise_multiplier", self.noise_multiplier, 0)
+            check_number("noise_multiplier", self.noise_multiplier, 0, 1.1)
             return
-        check_number("epsilon", self.epsilon)
+        check_number("epsilon", self.epsilon, example=3)
         if not self.epsilon > 0:
             raise ValueError(
                 f"`epsilon` came as {self.epsilon}. It must be above 0: no "

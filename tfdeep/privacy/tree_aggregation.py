@@ -85,7 +85,7 @@ class TreeAggregation(Mechanism):
 
     def __init__(self, noise_multiplier: float, restart_every: int):
         check_multiplier(noise_multiplier)
-        check_number("noise_multiplier", noise_multiplier, 0.0)
+        check_number("noise_multiplier", noise_multiplier, 0.0, 1.1)
         check_positive("restart_every", restart_every)
         self.noise_multiplier = float(noise_multiplier)
         self.restart_every = int(restart_every)

@@ -122,7 +122,7 @@ def mechanism(
     """
     check_positive("canaries", canaries)
     check_positive("references", references)
-    check_number("delta", delta, 0.0)
+    check_number("delta", delta, 0.0, 1e-5)
     rng = np.random.default_rng(seed)
     included = rng.random(canaries) < 0.5
     scores = canary_scores(model, included, canaries)

@@ -142,7 +142,7 @@ def membership(
         >>> membership(*losses, claim=1.0, delta=1e-5).passed
         True
     """
-    check_number("delta", delta, 0.0)
+    check_number("delta", delta, 0.0, 1e-5)
     area, interval = attack_area(member_losses, other_losses, confidence)
     rates = attack_rates(member_losses, other_losses, confidence, seed)
     low, high = rates["members_interval"], rates["others_interval"]

@@ -34,7 +34,7 @@ def noise_of(samples, claim: float, confidence: float = 0.999) -> AuditReport:
         >>> noise_of(draws, 1.0).passed, noise_of(draws, 2.0).passed
         (True, False)
     """
-    check_number("claim", claim, 0.0)
+    check_number("claim", claim, 0.0, 1.0)
     check_confidence(confidence)
     samples = np.asarray(samples, "float64")
     if samples.ndim != 2 or len(samples) < 2:

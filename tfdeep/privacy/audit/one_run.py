@@ -144,7 +144,7 @@ def _correct(order, included, guesses: int) -> int:
 
 
 def _check(scores, included, delta, confidence):
-    check_number("delta", delta, 0.0)
+    check_number("delta", delta, 0.0, 1e-5)
     check_confidence(confidence)
     scores = np.asarray(scores, "float64")
     included = np.asarray(included)

@@ -53,7 +53,7 @@ def sensitivity(
     """
     check_positive("rows", rows)
     bound = sensitivity_of(model) if bound is None else bound
-    check_number("bound", bound, 0.0)
+    check_number("bound", bound, 0.0, 1.0)
     probe, size = Probe(model), rows_of(x)
     whole = probe.sums(x, y, np.ones(size, "float32"))
     moved: dict[str, list[float]] = {"removal": [], "swap": [], "alone": []}

@@ -10,7 +10,7 @@ from tfdeep.checks import check_number, check_positive
 
 def check_confidence(confidence: float) -> None:
     """Raise `ValueError` unless it is a number between 0 and 1."""
-    check_number("confidence", confidence, 0.0)
+    check_number("confidence", confidence, 0.0, 0.95)
     if not 0.0 < confidence < 1.0:
         raise ValueError(
             f"`confidence` came as {confidence!r}. It must lie between 0 and "
@@ -95,8 +95,8 @@ def gaussian_epsilon(noise_multiplier: float, delta: float) -> float:
         >>> round(gaussian_epsilon(1.0, 1e-5), 2)
         4.38
     """
-    check_number("noise_multiplier", noise_multiplier, 0.0)
-    check_number("delta", delta, 0.0)
+    check_number("noise_multiplier", noise_multiplier, 0.0, 1.1)
+    check_number("delta", delta, 0.0, 1e-5)
     s = float(noise_multiplier)
     if s == 0.0 or delta == 0.0:
         return math.inf
