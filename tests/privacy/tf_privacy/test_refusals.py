@@ -12,6 +12,7 @@ from tests.privacy.tf_privacy.test_optimizers import (
     made,
     weight,
 )
+from tfdeep.privacy import PrivateModel
 
 X, Y = images(8, 3), images(8, 1, seed=1)
 
@@ -165,9 +166,12 @@ def test_bad_arguments_are_refused(arguments, match):
 def test_microbatches_of_several_examples_are_refused_by_private_models():
     optimizer = made("DPKerasSGDOptimizer", num_microbatches=4)
     optimizer.check_batch(4)
-    optimizer.check_batch(None)
+    for size, words in ((8, "of 8"), (None, "no plan names")):
+        with pytest.raises(ValueError, match=f"num_microbatches.*{words}"):
+            optimizer.check_batch(size)
+    model = PrivateModel(net())
     with pytest.raises(ValueError, match="num_microbatches"):
-        optimizer.check_batch(8)
+        model.compile(optimizer, "mse")
 
 
 def test_a_model_that_is_not_built_is_refused():

@@ -150,12 +150,14 @@ class Guarded:
             batch_size: the size of a batch, `None` where it is not known.
         """
         asked = self._num_microbatches
-        if asked is not None and batch_size not in (None, asked):
+        if asked is not None and batch_size != asked:
+            size = "a size that no plan names"
+            size = size if batch_size is None else str(batch_size)
             raise ValueError(
-                f"`num_microbatches` came as {asked} with batches of "
-                f"{batch_size}. PrivateModel clips the gradient of each "
-                "example; the mean of several, clipped as one, is another "
-                "mechanism, with twice the sensitivity. Leave it out."
+                f"`num_microbatches` came as {asked} with batches of {size}. "
+                "PrivateModel clips the gradient of each example; the mean "
+                "of several, clipped as one, is another mechanism, with "
+                "twice the sensitivity. Leave it out."
             )
 
     def _begin(self, arguments: dict, num_microbatches) -> None:
@@ -204,8 +206,8 @@ def _check_rank(loss) -> None:
 
 def check_dp(l2_norm_clip, noise_multiplier) -> None:
     """Raise `ValueError` unless clip and noise can be what they say."""
-    check_number("l2_norm_clip", l2_norm_clip, 0.0)
-    check_number("noise_multiplier", noise_multiplier, 0.0)
+    check_number("l2_norm_clip", l2_norm_clip, 0.0, 1.0)
+    check_number("noise_multiplier", noise_multiplier, 0.0, 1.1)
     if l2_norm_clip == 0:
         raise ValueError(
             "`l2_norm_clip` came as 0. Every gradient would become 0. Pass "
