@@ -14,7 +14,9 @@ assert strategy.num_replicas_in_sync == 2
 x = np.random.default_rng(0).normal(size=(16, 8)).astype("float32")
 y = np.arange(16) % 3
 
-def train(mechanism, rate=0.1, weight=None):
+def train(
+    mechanism, rate=0.1, weight=None, reduction="sum_over_batch_size", clip=0.5
+):
     start = keras.initializers.GlorotUniform
     base = keras.Sequential([
         keras.Input((8,)),
@@ -22,8 +24,10 @@ def train(mechanism, rate=0.1, weight=None):
         keras.layers.Dense(3, kernel_initializer=start(2)),
     ])
     before = base.get_weights()
-    model = PrivateModel(base, mechanism=mechanism, l2_norm_clip=0.5)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = PrivateModel(base, mechanism=mechanism, l2_norm_clip=clip)
+    loss = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction=reduction
+    )
     model.compile(keras.optimizers.SGD(rate), loss)
     logs = model.fit(
         x, y, batch_size=8, shuffle=False, verbose=0, sample_weight=weight
@@ -44,6 +48,16 @@ for make in (
     np.testing.assert_allclose(shared_logs["loss"], logs["loss"], 1e-4)
     for a, b in zip(shared.mechanism_state, alone.mechanism_state):
         np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-5)
+
+_, expected, logs = train(GaussianMechanism(0.0), clip=1e6)
+for reduction in ("sum", "sum_over_batch_size"):
+    with strategy.scope():
+        _, moved, shared_logs = train(
+            GaussianMechanism(0.0), reduction=reduction, clip=1e6
+        )
+    for a, b in zip(moved, expected, strict=True):
+        np.testing.assert_allclose(a, b, 1e-4, 1e-6)
+    np.testing.assert_allclose(shared_logs["loss"], logs["loss"], 1e-4)
 
 with strategy.scope():
     model, moved, _ = train(GaussianMechanism(1.0), 1.0, np.zeros(16))

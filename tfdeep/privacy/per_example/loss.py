@@ -27,7 +27,26 @@ def loss_of_one(model, y, y_pred, weight):
             "example. It must be one number. Return a scalar from "
             "`compute_loss`, or compile with a Keras loss."
         )
-    return loss * backend.replica_count()
+    return loss * divided_by(model)
+
+
+def divided_by(model) -> int:
+    """By how much Keras divides a loss for the devices that share a batch.
+
+    Means are divided by their number, sums are not.
+    """
+    count = backend.replica_count()
+    if count == 1:
+        return 1
+    given = [each for each in tree.flatten(model.loss) if each is not None]
+    sums = {getattr(each, "reduction", "mean") == "sum" for each in given}
+    if len(sums) > 1:
+        raise ValueError(
+            f"The losses came as means and as sums, on {count} devices. Keras "
+            "divides the means by the number of devices, and their total "
+            "cannot be told apart afterwards. Use one reduction for all."
+        )
+    return 1 if sums == {True} else count
 
 
 def losses_of_rows(model, y, y_pred, weight):
