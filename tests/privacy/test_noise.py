@@ -64,6 +64,22 @@ def test_a_fixed_seed_repeats(private, budget):
     np.testing.assert_allclose(one, other, atol=1e-6)  # Weights are added.
 
 
+def test_a_fixed_seed_goes_on_after_loading(private, budget, tmp_path):
+    model = wide(private, plan=budget(), seed=3)
+    first = moved(model)
+    model.save(tmp_path / "m.keras")
+    resumed = keras.models.load_model(tmp_path / "m.keras")
+    second = moved(model)
+    np.testing.assert_allclose(moved(resumed), second, atol=1e-6)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+
+
+def test_seeds_side_by_side_do_not_share_noise(private, budget):
+    models = [wide(private, plan=budget(), seed=seed) for seed in (3, 4)]
+    draws = [moved(model) for model in models for _ in range(2)]
+    assert np.abs(np.corrcoef(draws) - np.eye(4)).max() < 0.1
+
+
 def test_places_in_the_stream_are_drawn_from_the_system():
     source = NoiseSource()
     states = set()

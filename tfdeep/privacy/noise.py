@@ -5,14 +5,21 @@ follow `keras.utils.set_random_seed`; these follow the operating system's
 entropy, 64 bits of it, whenever a model is made and whenever a `fit` begins.
 The state of the stream advances with each draw. It is no weight: a file that
 held it would let two runs from one checkpoint use the same noise twice.
+
+A stream with a seed begins for each batch at a place that follows from the seed
+and the number of the batch, so that what is resumed does not draw again what
+was drawn before.
 """
 
 import secrets
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfdeep.checks import check_seed
+
+STRIDE = 2654435769  # 2^32 over the golden ratio: spreads 0, 1, 2, ... evenly.
 
 
 class NoiseSource:
@@ -47,6 +54,22 @@ class NoiseSource:
         words = [secrets.randbits(32), secrets.randbits(32)]
         state = self.generator.state
         state.assign(np.array(words, "uint64").astype(state.dtype))
+
+    def turn_to(self, batch) -> None:
+        """Begin where the draws of a batch do, if the stream has a seed.
+
+        Args:
+            batch: scalar tensor, how many batches there were before.
+        """
+        if not self.is_fixed:
+            return
+        state = self.generator.state
+        seed, stride = (
+            ops.convert_to_tensor(np.array(value % 2**32).astype(state.dtype))
+            for value in (self.seed, STRIDE)
+        )
+        first = seed + stride * ops.cast(batch, state.dtype)
+        state.assign(ops.stack([first, ops.zeros_like(first)]))
 
     def normal(self, shape, dtype="float32"):
         """Independent numbers of mean 0 and standard deviation 1."""
