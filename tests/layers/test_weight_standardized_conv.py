@@ -160,3 +160,10 @@ def test_de_et_al_put_relu_before_the_normalization_before_the_convolution():
 def test_post_activation_blocks_refuse_the_other_order():
     with pytest.raises(ValueError, match="activation_first"):
         BasicBlock(4, activation_first=True)
+
+
+def test_arguments_come_in_the_order_of_keras():
+    ours, plain = (
+        make(4, 3, 2) for make in (WeightStandardizedConv2D, layers.Conv2D)
+    )
+    assert ours.strides == plain.strides == (2, 2)

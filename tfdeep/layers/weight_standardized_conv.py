@@ -45,6 +45,7 @@ class WeightStandardizedConv2D(keras.layers.Conv2D):
     Args:
         filters: integer, the number of output channels.
         kernel_size: integer or pair of integers.
+        strides: integer or pair of integers. Defaults to `(1, 1)`.
         epsilon: float of at least 0, the least of fan-in times variance.
             Defaults to 1e-4.
         kernel_initializer: of `w`. Defaults to a normal law of variance
@@ -73,6 +74,8 @@ class WeightStandardizedConv2D(keras.layers.Conv2D):
         self,
         filters: int,
         kernel_size,
+        strides=(1, 1),
+        *,
         epsilon: float = 1e-4,
         kernel_initializer=None,
         **kwargs,
@@ -84,6 +87,7 @@ class WeightStandardizedConv2D(keras.layers.Conv2D):
         super().__init__(
             filters,
             kernel_size,
+            strides,
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
