@@ -10,6 +10,8 @@ from tests.privacy.reference import compare
 from tfdeep import privacy
 from tfdeep.privacy import PrivateModel
 
+QUIETLY = {"shuffle": False, "verbose": 0}
+
 
 def fit(model, data, epochs=1, **arguments):
     arguments = {"batch_size": 8, "shuffle": False, **arguments}
@@ -43,6 +45,63 @@ def test_it_stops_before_the_update_that_would_exceed_the_plan(
     with pytest.raises(RuntimeError, match="0 updates left"):
         model.train_on_batch(data[0][:8], data[1][:8])
     close(model.base.get_weights(), before, 0, 0)
+
+
+def test_single_batches_are_counted_and_checked(private, budget, data):
+    x, y = data
+    model = private(plan=budget(steps=2))
+    with pytest.raises(privacy.NotPrivateError, match="12 rows"):
+        model.train_on_batch(x[:12], y[:12])
+    for _ in range(2):
+        model.train_on_batch(x[:8], y[:8])
+    assert model.count_of_updates() == 2
+    with pytest.raises(RuntimeError, match="0 updates left"):
+        model.train_on_batch(x[:8], y[:8])
+
+
+def test_a_poisson_batch_has_weights(private, budget, data):
+    model = private(plan=budget(sampling="poisson"))
+    with pytest.raises(privacy.NotPrivateError, match="without weights"):
+        model.train_on_batch(*data)
+
+
+def endless(data, size):
+    while True:
+        yield tuple(each[:size] for each in data)
+
+
+def test_batches_of_a_stream_are_checked(private, budget, data):
+    model = private(plan=budget())
+    model.fit(endless(data, 8), steps_per_epoch=3, **QUIETLY)
+    assert model.count_of_updates() == 3
+    before = model.base.get_weights()
+    with pytest.raises(privacy.NotPrivateError, match="3 of 3 updates"):
+        model.fit(endless(data, 12), steps_per_epoch=3, **QUIETLY)
+    close(model.base.get_weights(), before, 0, 0)
+    assert model.count_of_updates() == 3
+
+
+@pytest.mark.tensorflow
+def test_the_number_of_batches_of_a_stream_is_checked(private, budget, data):
+    import tensorflow as tf
+
+    rows = tf.data.Dataset.from_tensor_slices(data)
+    model = private(plan=budget())
+    model.fit(rows.batch(8), **QUIETLY)
+    assert model.count_of_updates() == 4
+    with pytest.raises(privacy.NotPrivateError, match="stream of 8 batches"):
+        model.fit(rows.batch(4), **QUIETLY)
+
+
+@pytest.mark.tensorflow
+def test_the_step_is_compiled_by_xla_only_where_that_is_fast(private, budget):
+    import tensorflow as tf
+
+    slow = not tf.config.list_physical_devices("GPU")
+    model = private(plan=budget())
+    assert model.jit_compile is not slow
+    asked = private(plan=budget(), compiled={"jit_compile": True})
+    assert asked.jit_compile
 
 
 def test_several_steps_per_execution_do_not_exceed_it(private, budget, data):

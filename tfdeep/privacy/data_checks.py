@@ -33,6 +33,46 @@ def check_data(plan, arguments: dict[str, Any], accumulation: int) -> None:
     _check_shuffled(plan, x, arguments, accumulation)
 
 
+def check_batch(plan, x, sample_weight, accumulation: int) -> None:
+    """Raise `NotPrivateError` if a single batch is not as planned.
+
+    Args:
+        plan: a `Plan`, or `None`.
+        x: the inputs of the batch.
+        sample_weight: its weights, or `None`.
+        accumulation: how many batches the optimizer takes for one update.
+    """
+    if plan is None:
+        return
+    if plan.sampling == "poisson":
+        if sample_weight is None:
+            raise NotPrivateError(
+                "A batch came without weights, and the plan accounts for "
+                "Poisson samples, whose padding has weight 0. Pass the three "
+                "parts of a batch of tfdeep.privacy.poisson_batches, or make "
+                "the plan with sampling='shuffled'."
+            )
+        return
+    rows, most = _rows(x), most_rows(plan, accumulation)
+    if rows > most:
+        raise NotPrivateError(
+            f"A batch came with {rows} rows, and the plan is about {most}. An "
+            "example would be in more updates than were accounted for. Pass "
+            "fewer rows, or make a plan for these."
+        )
+
+
+def most_rows(plan, accumulation: int) -> int | None:
+    """The most rows that a batch may have; `None` where any number may."""
+    if plan is None or plan.sampling == "poisson":
+        return None
+    return plan.batch_size // accumulation
+
+
+def _rows(x) -> int:
+    return next(a.shape[0] for a in tree.flatten(x) if a is not None)
+
+
 def _check_poisson(plan, marked, accumulation):
     if marked is None:
         raise NotPrivateError(
@@ -58,7 +98,8 @@ def _check_poisson(plan, marked, accumulation):
 def _check_shuffled(plan, x, arguments, accumulation):
     arrays = [a for a in tree.flatten(x) if a is not None]
     if not arrays or not all(hasattr(a, "shape") for a in arrays):
-        return  # Of a stream neither number is known.
+        _check_stream(plan, x, arguments, accumulation)
+        return
     split = arguments.get("validation_split") or 0.0
     examples = math.floor(arrays[0].shape[0] * (1.0 - split))
     if examples != plan.num_examples:
@@ -73,4 +114,22 @@ def _check_shuffled(plan, x, arguments, accumulation):
             f"`fit` came with batches of {size}, {accumulation} to an update, "
             f"and the plan is about updates of {plan.batch_size}. The noise "
             "would not fit. Pass `batch_size` to match."
+        )
+
+
+def _check_stream(plan, x, arguments, accumulation):
+    """Of a stream the number of batches is known, if anything is."""
+    if arguments.get("steps_per_epoch") is not None:
+        return
+    try:
+        found = len(x)
+    except TypeError:  # Without end, or not known.
+        return
+    fitting = plan.num_examples * accumulation / plan.batch_size
+    if found not in (math.floor(fitting), math.ceil(fitting)):
+        raise NotPrivateError(
+            f"`fit` came with a stream of {found} batches, and the plan is "
+            f"about {plan.num_examples} examples in updates of "
+            f"{plan.batch_size}. The accounting depends on their number. Make "
+            "a plan for these."
         )

@@ -4,9 +4,21 @@ import inspect
 
 import keras
 
+from tfdeep import backend
 from tfdeep.privacy.clipping import as_clipping
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.private_step import PrivateStep
+
+
+def compiles_well() -> str | bool:
+    """What `jit_compile="auto"` stands for.
+
+    The compiled step of TensorFlow takes many times as long on a CPU, whose
+    convolutions XLA does not hand to a library.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return "auto" if backend.has_accelerator() else False
+    return "auto"
 
 
 class PrivateCompile(PrivateStep):
@@ -15,6 +27,8 @@ class PrivateCompile(PrivateStep):
     def compile(self, *args, **kwargs):
         bound = inspect.signature(super().compile).bind(*args, **kwargs)
         self._check_step()
+        if bound.arguments.get("jit_compile", "auto") == "auto":
+            bound.arguments["jit_compile"] = compiles_well()
         if self.plan is not None and self.plan.sampling == "poisson":
             # Padding has weight 0: metrics that know weights ignore it.
             plain = bound.arguments.pop("metrics", None)

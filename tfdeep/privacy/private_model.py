@@ -9,7 +9,7 @@ from keras import ops, tree
 from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy.clipping import as_clipping
-from tfdeep.privacy.data_checks import check_data
+from tfdeep.privacy.data_checks import check_batch, check_data
 from tfdeep.privacy.ledger import Ledger
 from tfdeep.privacy.mechanisms import as_mechanism
 from tfdeep.privacy.noise import NoiseSource
@@ -261,7 +261,10 @@ class PrivateModel(PrivateEvaluate):
         return super().fit(*bound.args, **bound.kwargs)
 
     def train_on_batch(self, *args, **kwargs):
+        bound = inspect.signature(super().train_on_batch).bind(*args, **kwargs)
         self._check_left()
+        x, weight = (bound.arguments.get(n) for n in ("x", "sample_weight"))
+        check_batch(self.plan, x, weight, self.accumulation())
         self._bind()
         return super().train_on_batch(*args, **kwargs)
 

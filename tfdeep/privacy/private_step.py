@@ -7,6 +7,7 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.privacy.clipped_sum import ClippedSum, groups_of
+from tfdeep.privacy.data_checks import most_rows
 from tfdeep.privacy.microbatches import Summation
 from tfdeep.privacy.per_example import engine_for
 
@@ -142,6 +143,7 @@ class PrivateStep(backend.OwnStep):
         What is computed here is all of the examples that leaves this model.
         """
         self._bind()
+        self.noise.turn_to(self.batches_seen.value)
         state = [each.value for each in self.mechanism_state]
         clip = self.mechanism.clip_norm(self.clipping.l2_norm_clip, state)
         count = len(clipped.sums)
@@ -150,7 +152,7 @@ class PrivateStep(backend.OwnStep):
         noised, new_state = self.mechanism.add_noise(
             sums, counts, state, self.clipping.rescale(clip, clip), self._draw
         )
-        allowed = self._allowed()
+        allowed = self._allowed(ops.shape(clipped.norms)[0])
         due = ops.logical_and(self._moves_now(), allowed)
         for variable, value, old in zip(
             self.mechanism_state, new_state, state, strict=True
@@ -187,10 +189,19 @@ class PrivateStep(backend.OwnStep):
         """Whether the optimizer moves the weights at this batch."""
         return (self.batches_seen.value + 1) % self.accumulation() == 0
 
-    def _allowed(self):
-        """Whether the plan covers one more update; else nothing is shown."""
+    def _allowed(self, rows):
+        """Whether the plan covers an update of so many rows on each device.
+
+        If it does not, the update shows nothing of them.
+        """
         limit = FOREVER if self.plan is None else self.plan.steps
-        return self.updates_taken.value < limit
+        left = self.updates_taken.value < limit
+        most = most_rows(self.plan, self.accumulation())
+        if most is None:
+            return left
+        return ops.logical_and(
+            left, rows <= -(-most // backend.replica_count())
+        )
 
     def _divisor(self, clipped):
         """The expected size of a batch, which says nothing of the data."""
@@ -244,6 +255,12 @@ class PrivateStep(backend.OwnStep):
         if not self.built:
             return 0
         return int(as_array(self.updates_taken))
+
+    def count_of_due(self) -> int:
+        """How many updates the batches so far were to make."""
+        if not self.built:
+            return 0
+        return int(as_array(self.batches_seen)) // self.accumulation()
 
     def updates_per_execution(self) -> float:
         """How many updates the compiled step may take at once."""

@@ -58,7 +58,8 @@ def _problems_of_layer(layer) -> list[str]:
     if isinstance(layer, TrainingWrapper):
         found.append(
             f"{name} computes its loss over the batch. A clip bounds the loss "
-            "of one example. Wrap the plain model, `.base`."
+            "of one example. Wrap the plain model, `.base`; heads can be "
+            "further outputs of it, with a loss each in `compile`."
         )
     regularizer = getattr(layer, "activity_regularizer", None)
     if regularizer is not None or isinstance(
