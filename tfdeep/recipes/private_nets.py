@@ -27,8 +27,7 @@ def shifts(settings):
 
 
 def net(context, normalize, standardize):
-    """Two convolutions and a classifier; or the paper's wide net."""
-    import keras
+    """The small net; or the paper's wide one."""
     from keras import layers
 
     from tfdeep.layers import WeightStandardizedConv2D
@@ -48,11 +47,20 @@ def net(context, normalize, standardize):
             classes=context.classes,
         )
     conv = WeightStandardizedConv2D if standardize else layers.Conv2D
-    parts = [keras.Input(context.shape)]
-    for filters in settings.channels:
+    return small_net(
+        context.shape, context.classes, settings.channels, normalize, conv
+    )
+
+
+def small_net(shape, classes, channels, normalize=True, conv=None):
+    """Two convolutions and a classifier."""
+    import keras
+    from keras import layers
+
+    conv = conv or layers.Conv2D
+    parts = [keras.Input(shape)]
+    for filters in channels:
         parts += [conv(filters, 4, 2, padding="same"), layers.ReLU()]
         if normalize:
             parts.append(layers.GroupNormalization(4))
-    return keras.Sequential(
-        [*parts, layers.Flatten(), layers.Dense(context.classes)]
-    )
+    return keras.Sequential([*parts, layers.Flatten(), layers.Dense(classes)])
