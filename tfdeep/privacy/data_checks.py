@@ -54,7 +54,7 @@ def check_batch(plan, x, sample_weight, accumulation: int) -> None:
             )
         return
     rows, most = _rows(x), most_rows(plan, accumulation)
-    if rows > most:
+    if most is not None and rows > most:
         raise NotPrivateError(
             f"A batch came with {rows} rows, and the plan is about {most}. An "
             "example would be in more updates than were accounted for. Pass "

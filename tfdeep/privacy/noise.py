@@ -61,7 +61,7 @@ class NoiseSource:
         Args:
             batch: scalar tensor, how many batches there were before.
         """
-        if not self.is_fixed:
+        if self.seed is None:
             return
         state = self.generator.state
         seed, stride = (
