@@ -425,9 +425,14 @@ class TestUnknownLayers:
 
     def test_they_are_measured(self):
         init = AutoInit(seed=0)
-        init.initialize_model(self.model())
+        with pytest.warns(UserWarning, match="No rule is known for 'odd"):
+            init.initialize_model(self.model())
         assert len(init.report.probed) == 1
         np.testing.assert_allclose(init.report.records[0].second, 9, rtol=1e-3)
+
+    def test_so_they_are_where_nothing_is_changed(self):
+        with pytest.warns(UserWarning, match="No rule is known for 'odd"):
+            assert len(propagate(self.model()).probed) == 1
 
     def test_or_refused(self):
         with pytest.raises(NotImplementedError, match="there is no rule"):

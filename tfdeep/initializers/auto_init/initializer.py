@@ -129,7 +129,8 @@ class AutoInit:
             polish: whether to correct each kernel by the second moment
                 measured on one batch, for chains of swish, gelu or mish,
                 whose own moments are unstable.
-            strict: whether a layer without a rule is an error.
+            strict: whether a layer without a rule is an error; else it is
+                measured on a sample, with a warning.
 
         Returns:
             The same model.
@@ -144,6 +145,7 @@ class AutoInit:
             self.signal_variance, self.distribution, self.seed, mode
         )
         state = _run(self, model, scaler, strict=strict, polish=polish)
+        _warn_of_probed(state)
         growth = state.growth
         if growth > UNSTABLE and not polish:
             warnings.warn(
@@ -202,6 +204,7 @@ def propagate(
         _run(init, model, Redraw(seed, number), strict=strict)
         for number in range(draws)
     ]
+    _warn_of_probed(states[0])
     records = average([state.records for state in states])
     return SignalReport(
         records,
@@ -259,6 +262,17 @@ def _remeasure(init, model, scaler, x, draws):
         ).records
         for number in range(draws)
     ]
+
+
+def _warn_of_probed(state):
+    if state.probed:
+        names = ", ".join(repr(name) for name in state.probed)
+        warnings.warn(
+            f"No rule is known for {names}: measured on a sample. Register "
+            "one with tfdeep.initializers.signal_rule, or pass strict=True "
+            "to refuse such layers.",
+            stacklevel=3,
+        )
 
 
 def _check_variance(name, value):
