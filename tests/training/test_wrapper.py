@@ -307,3 +307,35 @@ def test_callbacks_see_the_logs_of_the_epoch(wrap, net, data, crossentropy):
     wrapper.compile("sgd", crossentropy)
     history = fit(wrapper, data, callbacks=[seen], validation_data=data)
     assert seen.keys == set(history) and "task_loss" in seen.keys
+
+
+@each_wrapper
+@pytest.mark.parametrize("name", ["hidden_1", "out"])
+def test_a_nan_names_the_layer_where_it_began(
+    wrap, name, net, data, crossentropy
+):
+    """One with a head or an entropy, or one that has neither."""
+    model = net(activation="tanh")
+    kernel = model.get_layer(name).kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    wrapper = wrap(model)
+    wrapper.compile("sgd", crossentropy)
+    with pytest.raises(FloatingPointError, match=f"not finite is '{name}'"):
+        fit(wrapper, data)
+
+
+def test_a_nan_of_the_loss_itself_and_the_next_one(net, data, crossentropy):
+    """What was noted in one training does not count in the next."""
+    wrapper = WRAPPERS["supervision"](net(activation="tanh"))
+    start = arrays(wrapper.trainable_variables)
+    wrapper.compile("sgd", lambda y, scores: np.inf * crossentropy(y, scores))
+    with pytest.raises(FloatingPointError, match="not finite is 'the loss'"):
+        fit(wrapper, data)
+    for weight, value in zip(wrapper.trainable_variables, start, strict=True):
+        weight.assign(value)
+    assert wrapper.origin_of_nan() == "the loss"
+    kernel = wrapper.base.get_layer("hidden_1").kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    wrapper.compile("sgd", crossentropy)
+    with pytest.raises(FloatingPointError, match="not finite is 'hidden_1'"):
+        fit(wrapper, data)

@@ -117,6 +117,11 @@ def within(calls: Iterable[Call]) -> list[Call]:
     return found
 
 
+def made(calls: Iterable[Call]) -> list[str]:
+    """The paths of the calls, in the order in which their outputs are made."""
+    return [path for c in calls for path in (*made(c.parts), c.path)]
+
+
 def tapped_view(
     inputs: Any, outputs: Any, calls: list[Call], taps: Sequence[Call]
 ) -> keras.Model:

@@ -1,5 +1,6 @@
 """What a wrapper sees of the model inside: tensors of its inner layers."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -12,6 +13,7 @@ from tfdeep.training.graph import (
     Call,
     calls_between,
     ends,
+    made,
     tapped_view,
     within,
 )
@@ -70,6 +72,22 @@ class Interior:
     def at(self, paths: set[str]) -> list[Call]:
         """The calls at these paths."""
         return [call for call in within(self.calls) if call.path in paths]
+
+    @property
+    def weighty(self) -> list[str]:
+        """The paths of the calls of layers with weights, none looked into."""
+        return [
+            call.path
+            for call in self.calls
+            if getattr(call.operation, "weights", ())
+        ]
+
+    def in_order(self, labels: Sequence[str]) -> list[int]:
+        """Indices that sort paths by the forward pass, what is none last."""
+        rank = {path: number for number, path in enumerate(made(self.calls))}
+        last = len(rank)
+        indices = range(len(labels))
+        return sorted(indices, key=lambda index: rank.get(labels[index], last))
 
     def open(self, taps: list[Call]) -> None:
         """Choose the calls whose output `run` shows."""

@@ -23,6 +23,9 @@ class Watch(keras.callbacks.Callback):
         self.epochs = epochs
         self._logs: dict[str, float] | None = None
 
+    def on_train_begin(self, logs=None):
+        self.model.forget_nan()
+
     def on_epoch_begin(self, epoch, logs=None):
         self._logs = None
         for wrapper in self.model.chain():
@@ -47,8 +50,8 @@ class Watch(keras.callbacks.Callback):
             return  # The latter skips such a step, and goes on.
         raise FloatingPointError(
             f"The loss came out as NaN or infinite in epoch {epoch + 1}. The "
-            f"first layer that was not finite is {layer!r}. Lower the "
-            "learning rate, clip gradients, or look at the inputs."
+            f"first that was not finite is {layer!r}. Lower the learning "
+            "rate, clip gradients, or look at the inputs."
         )
 
 

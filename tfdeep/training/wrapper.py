@@ -57,8 +57,8 @@ class TrainingWrapper(keras.Model):
     def training_loss(self, loss, tapped: Tapped, y, sample_weight):
         """Return the changed loss, the names of layers, and their signals.
 
-        The signals are a vector, one scalar per layer in the order of the
-        forward pass; the first that is not finite tells where a NaN began.
+        The signals are a vector, one scalar per layer; the first in the
+        order of the forward pass that is not finite tells where a NaN began.
         """
         raise NotImplementedError
 
@@ -142,6 +142,8 @@ class TrainingWrapper(keras.Model):
         interior = Interior(self.plain(), input_shape)
         self.prepare(interior)
         wanted = {path for each in self.chain() for path in each.paths}
+        if wanted:
+            wanted.update(interior.weighty)
         divisions = [d for each in self.chain() if (d := each.division())]
         if divisions:
             interior.divide(divisions[0], wanted)
@@ -180,9 +182,20 @@ class TrainingWrapper(keras.Model):
             )
             labels.extend(names)
             signals.append(ops.cast(values, "float32"))
-        self._labels = tuple(labels)
-        self._note(ops.concatenate(signals))
+        self._watch(y_pred, task, labels, signals)
         return loss + sum(added) if added else loss
+
+    def _watch(self, tapped, task, labels, signals):
+        """Add what no wrapper has told of; sort by the forward pass."""
+        others = {p: t for p, t in tapped.taps.items() if p not in labels}
+        means = [_mean(tensor) for tensor in others.values()]
+        means.append(sum(map(_mean, tree.flatten(tapped.outputs))))
+        means.append(ops.cast(task, "float32"))
+        labels = [*labels, *others, "the output", "the loss"]
+        signals = ops.concatenate([*signals, ops.stack(means)])
+        order = self.interior.in_order(labels)
+        self._labels = tuple(labels[index] for index in order)
+        self._note(ops.take(signals, order))
 
     def _note(self, signals) -> None:
         """Remember which signal was the first not to be finite."""
@@ -192,8 +205,16 @@ class TrainingWrapper(keras.Model):
         new = ops.logical_and(old < 0, ops.any(bad))
         self.first_not_finite.assign(ops.where(new, first, old))
 
+    def forget_nan(self) -> None:
+        """Look out anew for what is not finite."""
+        if self.interior is not None:
+            self.first_not_finite.assign(-1.0)
+
     def origin_of_nan(self) -> str | None:
-        """The first layer that was not finite in training, if any."""
+        """The first layer that was not finite in training, if any.
+
+        Or "the output" or "the loss", where no layer before was it.
+        """
         index = int(self.first_not_finite.numpy())
         return None if index < 0 else self._labels[index]
 
@@ -264,3 +285,7 @@ class TrainingWrapper(keras.Model):
             config["model"], custom_objects
         )
         return cls(**config)
+
+
+def _mean(tensor):
+    return ops.mean(ops.cast(ops.stop_gradient(tensor), "float32"))
