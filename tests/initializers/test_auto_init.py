@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 import tfdeep
 from tfdeep.initializers import AutoInit, propagate, signal_rule
@@ -299,6 +299,72 @@ class Chain(keras.Model):
         for layer in self.chain:
             x = layer(x)
         return x
+
+
+class TwoInputs(keras.Model):
+    """A subclassed model that takes a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = layers.Dense(64, "relu")
+        self.last = layers.Dense(10)
+
+    def call(self, parts):
+        joined = ops.concatenate([parts["a"], parts["b"]], -1)
+        return self.last(self.hidden(joined))
+
+
+class NotSymbolic(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.last = layers.Dense(2)
+
+    def call(self, x):
+        return self.last(x * float(ops.convert_to_numpy(x)[0, 0]))
+
+
+class TestHandWritten:
+    """Subclassed models, which know only the shape they were called with."""
+
+    def test_like_the_same_layers_in_a_graph(self):
+        hidden = [layers.Dense(64, "relu") for _ in range(9)]
+        model = Chain(hidden)
+        model(np.zeros((2, 32), "float32"))
+        init = AutoInit(seed=0)
+        assert init.initialize_model(model) is model
+        found = values_of(model)
+        AutoInit(seed=0).initialize_model(
+            keras.Sequential([keras.Input((32,)), *hidden])
+        )
+        for one, other in zip(found, values_of(model), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert len(init.report) == len(propagate(model)) == 9
+
+    def test_several_inputs(self):
+        model = TwoInputs()
+        x = np.random.default_rng(0).normal(5, 1, (512, 16)).astype("float32")
+        data = {"a": x, "b": 0.1 * x}
+        model(data)
+        AutoInit.from_data(data, seed=0).initialize_model(model)
+        outputs = ops.convert_to_numpy(model(data))
+        assert np.mean(np.square(outputs)) == pytest.approx(1, rel=0.5)
+
+    def test_what_cannot_be_known(self):
+        model = NotSymbolic()
+        model(np.ones((2, 3), "float32"))
+        with pytest.raises(ValueError, match="cannot be called with a symb"):
+            AutoInit().initialize_model(model)
+        words = Chain([layers.Embedding(5, 4), layers.Dense(2)])
+        words(np.zeros((2, 3), "int32"))
+        with pytest.raises(ValueError, match="Take them from data"):
+            AutoInit().initialize_model(words)
+        x = np.arange(60).reshape(20, 3) % 5
+        AutoInit.from_data(x, seed=0).initialize_model(words)
+
+    def test_wrappers(self):
+        wrapper = tfdeep.BatchEntropyRegularizer(mlp())
+        with pytest.raises(TypeError, match="Pass its `base`"):
+            AutoInit().initialize_model(wrapper)
 
 
 class TestKindsOfModels:

@@ -11,7 +11,13 @@ from tfdeep.checks import (
     check_positive,
     check_seed,
 )
-from tfdeep.initializers.auto_init.inputs import Backup, arrays, moments, sample
+from tfdeep.initializers.auto_init.inputs import (
+    Backup,
+    arrays,
+    moments,
+    sample,
+    with_inputs,
+)
 from tfdeep.initializers.auto_init.propagation import Propagation
 from tfdeep.initializers.auto_init.report import SignalReport, average
 from tfdeep.initializers.auto_init.rules import find_rule
@@ -21,6 +27,8 @@ from tfdeep.initializers.auto_init.weights import (
     Scaler,
     generator,
 )
+from tfdeep.inside import layers_of
+from tfdeep.training.wrapper import TrainingWrapper
 
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
 # of magnitude, and their mean over few would not be that of others.
@@ -136,8 +144,9 @@ class AutoInit:
             The same model.
 
         Raises:
-            ValueError: for a model that is not built, and for quantized
-                layers or layers with LoRA. The model is as it was.
+            ValueError: for a model that is not built or cannot be called
+                symbolically, and for quantized layers or layers with LoRA.
+                The model is as it was.
             NotImplementedError: if `strict` and a layer has no rule.
         """
         check_choice("mode", mode, ("resample", "rescale"))
@@ -222,16 +231,17 @@ def _run(init, model, choose, data=None, **options):
             f"`model` came as {type(model).__name__}. It takes a built "
             "keras.Model. Wrap the layer in a model."
         )
-    if not model.built or not getattr(model, "inputs", None):
-        raise ValueError(
-            f"Model '{model.name}' came without known inputs. Its weights "
-            "and inputs must exist. Give it an Input, or wrap it: "
-            "keras.Model(x, model(x)) with x = keras.Input(...). Of a wrapper "
-            "of this package pass the model inside, its `base`."
+    if isinstance(model, TrainingWrapper):
+        raise TypeError(
+            f"`model` came as a {type(model).__name__}. It takes the model "
+            "inside, which is what it initialises. Pass its `base`."
         )
+    around = with_inputs(model)
     data = init.data if data is None else data
+    if data is None and around is not model:
+        _check_takes_numbers(model)
     inputs, signals = sample(
-        model,
+        around,
         init.input_mean,
         init.input_variance,
         data,
@@ -242,7 +252,7 @@ def _run(init, model, choose, data=None, **options):
     state = Propagation(find_rule, choose, rng=rng, **options)
     backup = Backup(model)
     try:
-        state.run(model, inputs, signals)
+        state.run(around, inputs, signals)
     except BaseException:
         backup.restore()
         raise
@@ -273,6 +283,17 @@ def _warn_of_probed(state):
             "to refuse such layers.",
             stacklevel=3,
         )
+
+
+def _check_takes_numbers(model):
+    """A hand-written model does not say which inputs are integers."""
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.Embedding):
+            raise ValueError(
+                f"Model '{model.name}' came hand-written, with the lookup "
+                f"'{layer.name}'. Which of its inputs are integers cannot be "
+                "known. Take them from data: AutoInit.from_data(x)."
+            )
 
 
 def _check_variance(name, value):

@@ -94,6 +94,39 @@ def sample(model, means, variances, data, seed, largest=256):
     return keras.tree.pack_sequence_as(structure, values), signals
 
 
+def with_inputs(model):
+    """The model, or one around it whose inputs are known.
+
+    A hand-written model knows the shapes that it was built for.
+
+    Raises:
+        ValueError: if it is not built, or cannot be called symbolically.
+    """
+    if getattr(model, "inputs", None):
+        return model
+    known = model.get_build_config() if model.built and model.weights else None
+    if not known or "input_shape" not in known:
+        raise ValueError(
+            f"Model '{model.name}' came without known inputs. Its weights "
+            "and inputs must exist. Give it an Input, or call it once on data."
+        )
+    shapes = known["input_shape"]
+    if isinstance(shapes, dict):
+        inputs = {n: keras.Input(s[1:], name=n) for n, s in shapes.items()}
+    else:
+        inputs = keras.tree.map_shape_structure(
+            lambda shape: keras.Input(shape[1:]), shapes
+        )
+    try:
+        return keras.Model(inputs, model(inputs))
+    except Exception as error:  # Whatever its `call` does with a symbol.
+        raise ValueError(
+            f"Model '{model.name}' came hand-written, and cannot be called "
+            f"with a symbolic tensor of the shape {shapes} it was built for. "
+            "Use keras.ops in its `call`."
+        ) from error
+
+
 def structure_of(model):
     """The inputs as the model takes them: one, a list or a dict."""
     if isinstance(model, keras.Sequential):
