@@ -319,6 +319,9 @@ class NotSymbolic(keras.Model):
         super().__init__()
         self.last = layers.Dense(2)
 
+    def build(self, input_shape):
+        self.last.build(input_shape)
+
     def call(self, x):
         return self.last(x * float(ops.convert_to_numpy(x)[0, 0]))
 
