@@ -20,7 +20,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-SIZES = (64, 256)
+NETS, SIZES = ("bare", "norm"), (64, 256)
 SHAPE, CLASSES = (28, 28, 1), 10
 WIDTHS = ((16, 1), (32, 2), (32, 1), (64, 2))
 MODES = ("hooks", "functorch", "ew", "ghost")
@@ -194,11 +194,11 @@ def one_core():
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-def table(pythons, steps):
+def table(pythons, nets, sizes, steps):
     """A row for each net, batch, package and way."""
     rows = []
-    for norm in (False, True):
-        for size in SIZES:
+    for norm in (net == "norm" for net in nets):
+        for size in sizes:
             for program, python in pythons.items():
                 found = measured(python, program, norm, size, steps)
                 for way, ratio in found["ratios"].items():
@@ -221,6 +221,8 @@ def main():
     for name, end in variables.items():
         default = os.environ.get(f"TFDEEP_PEERS_{end}")
         parser.add_argument(f"--{name}", metavar="PYTHON", default=default)
+    parser.add_argument("--nets", nargs="+", default=NETS, choices=NETS)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--csv")
     parser.add_argument("--point", nargs=4, help=argparse.SUPPRESS)
@@ -237,7 +239,8 @@ def main():
         for program in PROGRAMS
     }
     pythons = {name: python for name, python in pythons.items() if python}
-    report("A private step", table(pythons, options.steps), options.csv)
+    settings = options.nets, options.sizes, options.steps
+    report("A private step", table(pythons, *settings), options.csv)
 
 
 if __name__ == "__main__":

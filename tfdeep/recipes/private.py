@@ -297,7 +297,7 @@ RECIPE = Recipe(
     ),
     data="mnist5k",
     scales={
-        "quick": scale("5 minutes on 2 cores", epochs=3),
+        "quick": scale("11 minutes of CPU time", epochs=3),
         "full": scale(
             "hours on 2 cores, not run yet",
             epochs=40,
