@@ -116,10 +116,10 @@ def dynamic_routing(u_hat, num_routing: int = 3):
     fixed = ops.stop_gradient(u_hat)
     logits = None
     for _ in range(num_routing - 1):
-        v = squash(weighted_sum(_softmax(logits, fixed), fixed))
+        v = squash(_routed(logits, fixed))
         agreed = agreement(fixed, v)
         logits = agreed if logits is None else logits + agreed
-    return squash(weighted_sum(_softmax(logits, fixed), u_hat))
+    return squash(_routed(logits, u_hat))
 
 
 def sda_routing(u_hat, u, bias=0.1, num_routing: int = 3):
@@ -159,10 +159,10 @@ def sda_routing(u_hat, u, bias=0.1, num_routing: int = 3):
     offset = ops.stop_gradient(ops.convert_to_tensor(bias, u_hat.dtype))
     logits = None
     for _ in range(num_routing - 1):
-        s = weighted_sum(_softmax(logits, fixed), fixed) + offset
+        s = _routed(logits, fixed) + offset
         distance = norm(fixed - squash(s)[:, :, None])
         logits = _temperature(distance, fixed.shape[1]) * distance
-    s = weighted_sum(_softmax(logits, fixed), u_hat)
+    s = _routed(logits, u_hat)
     return squash(s + ops.convert_to_tensor(bias, s.dtype))
 
 
@@ -182,10 +182,11 @@ def _temperature(distance, count: int):
     return others - math.log(1 - KEPT) / (mean / 2 - mean + 1e-12)
 
 
-def _softmax(logits, u_hat):
-    """The coefficients; equal ones before anything is known."""
+def _routed(logits, u_hat):
+    """The sums by the softmax of the logits; by equal shares without any."""
     if logits is None:
-        return ops.full_like(u_hat[..., 0], 1.0) / u_hat.shape[1]
+        return ops.sum(u_hat, axis=2) / u_hat.shape[1]
     # TensorFlow's softmax transposes: no program for a loop under XLA.
     powers = ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
-    return powers / ops.sum(powers, axis=1, keepdims=True)
+    shares = powers / ops.sum(powers, axis=1, keepdims=True)
+    return weighted_sum(shares, u_hat)
