@@ -345,11 +345,13 @@ class TestRefused:
             self.stack()(np.ones((2, 4), "int32"))
 
     @pytest.mark.tensorflow
-    def test_ragged(self):
+    @pytest.mark.parametrize("built", (True, False))
+    def test_ragged(self, built):
         import tensorflow as tf
 
         stack = self.stack()
-        stack.build((None, 4))
+        if built:
+            stack.build((None, 4))
         ragged = tf.ragged.constant([[1.0], [1.0, 2.0]])
         with pytest.raises(ValueError, match="ragged"):
             stack(ragged)

@@ -53,22 +53,29 @@ class ReversibleLayer(keras.layers.Layer):
             self.checkpoint_every, gamma, self.stream_dtype, compute, count
         )
 
+    def __call__(self, inputs, *args, **kwargs):
+        # Before `build`, which gets a ragged tensor's shape with gaps.
+        if getattr(inputs, "ragged", False) or hasattr(
+            inputs, "nested_row_splits"
+        ):
+            raise ValueError(
+                f"{type(self).__name__} came with a ragged tensor. Its blocks "
+                "take dense ones. Pass `inputs.to_tensor()`, with a mask."
+            )
+        return super().__call__(inputs, *args, **kwargs)
+
     def stream(self, inputs):
         """The inputs in the dtype of the stream.
 
         Raises:
-            ValueError: if they are no dense tensor of floating-point numbers.
+            ValueError: if they are no floating-point numbers.
         """
-        ragged = getattr(inputs, "ragged", False) or hasattr(
-            inputs, "nested_row_splits"
-        )
         dtype = keras.backend.standardize_dtype(inputs.dtype)
-        if ragged or not keras.backend.is_float_dtype(dtype):
-            what = "a ragged tensor" if ragged else f"a tensor of {dtype}"
+        if not keras.backend.is_float_dtype(dtype):
             raise ValueError(
-                f"{type(self).__name__} came with {what}. Its blocks add "
-                "floating-point numbers to their input. Cast it, or make it "
-                "dense."
+                f"{type(self).__name__} came with a tensor of {dtype}. Its "
+                "blocks add floating-point numbers to their input. Cast it "
+                "before."
             )
         return ops.cast(inputs, self.stream_dtype)
 
