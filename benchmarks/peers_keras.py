@@ -54,6 +54,7 @@ def image_net(name: str, ours):
                 form="imagenet",
                 input_shape=shape,
                 classifier_activation=None,
+                weight_decay=0.0,  # The peers' nets have none.
                 recompute="recompute" in program,
             )
         if program == "keras.applications":
