@@ -97,6 +97,8 @@ def measure(point) -> dict:
     """One point, in this process."""
     import keras
 
+    # Keras imports what it serializes with, TensorFlow where it is installed.
+    keras.layers.Dense(1).get_config()
     before = resident_gib()
     start = time.process_time()
     if point["kind"] in ("1202", "1001"):
