@@ -228,6 +228,20 @@ def tapped_gradients(function):
     return _module("tapped_gradients").tapped_gradients(function)
 
 
+def draws(initializer, seeds, shape, dtype):
+    """What an initializer draws for each of several seeds, stacked.
+
+    The values are, to the bit, those of one initializer per seed.
+
+    Args:
+        initializer: one of Keras' own, which draws from a single stream.
+        seeds: list of integers.
+        shape: tuple of integers, of what each of them draws.
+        dtype: its dtype, or `None` for the default.
+    """
+    return _module("draws").draws(initializer, seeds, shape, dtype)
+
+
 def sum_over_replicas(tensors):
     """The sums of a list of tensors over the devices that share the batch."""
     if keras.backend.backend() not in _MODULES:

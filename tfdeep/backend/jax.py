@@ -2,6 +2,7 @@
 
 import jax
 import keras
+import numpy as np
 
 from tfdeep.backend.jax_convolution import in_plain_layout
 from tfdeep.backend.stateless import read_variables
@@ -85,6 +86,21 @@ def tapped_gradients(function):
         return function(lambda tensor: tensor + next(waiting))
 
     return gradients_with_aux(shifted, zeros)
+
+
+def draws(initializer, seeds, shape, dtype):
+    # One after the other: XLA compiles a draw once per shape, which a plain
+    # layer of that shape shares, and takes longer than all copies' draws.
+    config = initializer.get_config()
+    values = [
+        type(initializer).from_config({**config, "seed": seed})(
+            shape, dtype=dtype
+        )
+        for seed in seeds
+    ]
+    if is_concrete(values[0]):  # Nor is the stacking compiled.
+        return jax.numpy.asarray(np.stack(values))
+    return jax.numpy.stack(values)
 
 
 def sum_over_replicas(tensors):

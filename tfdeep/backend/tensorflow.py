@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import keras
 import tensorflow as tf
 
 from tfdeep.backend.tensorflow_scan import scan
@@ -12,6 +13,7 @@ __all__ = [
     "as_written",
     "compiled_pullback",
     "custom_vjp",
+    "draws",
     "gradients_with_aux",
     "has_accelerator",
     "is_concrete",
@@ -132,6 +134,33 @@ def _dense_gradients(tape, value, primals):
         value, primals, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
     return [tf.convert_to_tensor(grad) for grad in grads]
+
+
+class _Stream(keras.random.SeedGenerator):
+    """A random stream of which the state is given, and which has no variable."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def next(self, ordered=True):
+        return self.state
+
+
+def draws(initializer, seeds, shape, dtype):
+    config = initializer.get_config()
+
+    def draw(carry, states):
+        stream = {**config, "seed": _Stream(states[0])}
+        of_stream = type(initializer).from_config(stream)
+        return carry, [of_stream(shape, dtype=dtype)]
+
+    @tf.function(autograph=False)
+    def in_a_loop():
+        # What Keras makes of an integer seed: itself, and no draws so far.
+        states = tf.constant([(seed, 0) for seed in seeds], tf.int64)
+        return scan(draw, [], [states], False, False)[1][0]
+
+    return in_a_loop()
 
 
 def sum_over_replicas(tensors):

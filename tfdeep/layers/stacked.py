@@ -11,11 +11,26 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfdeep import backend
+
 # The same for all copies, or a sum of functions of single entries.
 ALIKE = (
     keras.initializers.Zeros,
     keras.initializers.Ones,
     keras.initializers.Constant,
+)
+# Keras' own that draw all entries from one random stream.
+DRAWN = (
+    keras.initializers.GlorotNormal,
+    keras.initializers.GlorotUniform,
+    keras.initializers.HeNormal,
+    keras.initializers.HeUniform,
+    keras.initializers.LecunNormal,
+    keras.initializers.LecunUniform,
+    keras.initializers.RandomNormal,
+    keras.initializers.RandomUniform,
+    keras.initializers.TruncatedNormal,
+    keras.initializers.VarianceScaling,
 )
 SUMS = (
     keras.regularizers.L1,
@@ -55,6 +70,8 @@ def fold_seeds(config, copy: int):
 class StackedInitializer(keras.initializers.Initializer):
     """Draws each copy by itself, from the fans of one and a seed of its own.
 
+    Keras' own initializers are left to the backend, to the same bits.
+
     Args:
         initializer: what one variable begins with.
     """
@@ -65,6 +82,10 @@ class StackedInitializer(keras.initializers.Initializer):
     def __call__(self, shape, dtype=None, **kwargs):
         if isinstance(self.initializer, ALIKE):
             return self.initializer(shape, dtype=dtype)
+        seed = getattr(self.initializer, "seed", None)
+        if type(self.initializer) in DRAWN and isinstance(seed, int):
+            seeds = [fold_seed(seed, copy) for copy in range(shape[0])]
+            return backend.draws(self.initializer, seeds, shape[1:], dtype)
         draws = [
             reseeded(self.initializer, copy)(shape[1:], dtype=dtype)
             for copy in range(shape[0])
