@@ -29,11 +29,12 @@ def compiled(function, mode):
 
 
 def step(carry, inputs):
-    """Two carries, an output of each dtype."""
+    """Two carries, outputs of two dtypes, some inputs and outputs alike."""
     h, count = carry
-    w, b, number = inputs
-    h = ops.tanh(ops.matmul(h, w) + b)
-    return [h, count + number], [ops.sum(h, axis=0), number * 2]
+    w, b, number, scale = inputs
+    h = ops.tanh(ops.matmul(h, w) + b) * scale
+    outputs = [ops.sum(h, axis=0), number * 2, ops.max(h * b, axis=0)]
+    return [h, count + number], outputs
 
 
 def one_by_one(step, carry, inputs, reverse=False, **kwargs):
@@ -48,16 +49,21 @@ def one_by_one(step, carry, inputs, reverse=False, **kwargs):
 
 
 def data(count):
-    return images(2, 3), images(count, 3, 3, seed=1), images(count, 3, seed=2)
+    return (
+        images(2, 3),
+        images(count, 3, 3, seed=1),
+        images(count, 3, seed=2),
+        images(count, 3, seed=3),
+    )
 
 
 def run(scan, count, **settings):
     """A function of the data that scans and returns all results."""
 
-    def call(h, w, b):
+    def call(h, w, b, scale):
         number = ops.arange(count, dtype="int32")
         start = [h, ops.convert_to_tensor(np.int32(7))]
-        return scan(step, start, [w, b, number], **settings)
+        return scan(step, start, [w, b, number, scale], **settings)
 
     return call
 
@@ -83,8 +89,8 @@ def gradient(scan, count, **settings):
     call = run(scan, count, **settings)
 
     def scalar(primals):
-        (h, _), (sums, _) = call(*primals)
-        return ops.sum(ops.square(h)) + ops.sum(ops.sin(sums))
+        (h, _), (sums, _, peaks) = call(*primals)
+        return ops.sum(ops.square(h)) + ops.sum(ops.sin(sums) * peaks)
 
     return lambda *primals: backend.value_and_gradients(scalar, list(primals))
 

@@ -4,9 +4,16 @@ TensorFlow differentiates a `while_loop` and keeps what the backward loop
 reads. Slices are taken from a `TensorArray`, which returns the gradient of a
 slice as a slice: that of `x[i]` is a tensor as large as x, added up in every
 step, and makes a step of 200 blocks 1.5 times as long as 200 calls.
+
+A loop hands each array on in every step, and a read or a write is an
+operation. Small slices of one shape, such as the six vectors of a batch
+normalization and its two neighbours, travel together: a step of 40 blocks of
+these takes 0.83 of the time.
 """
 
 import tensorflow as tf
+
+SMALL = 4096  # Entries of a slice, up to which a copy costs less.
 
 
 def scan(function, carry, inputs, reverse, recompute):
@@ -35,15 +42,22 @@ def _in_python(function, carry, inputs, count, reverse):
 
 def _as_loop(function, carry, inputs, count, reverse):
     carry = [tf.convert_to_tensor(x) for x in carry]
-    slices = [_array(count, x.shape[1:], x.dtype).unstack(x) for x in inputs]
+    specs = [tf.TensorSpec(x.shape[1:], x.dtype) for x in inputs]
+    slices = [
+        _array(count, x.shape[1:], x.dtype).unstack(x)
+        for x in _joined(inputs, specs, axis=1)
+    ]
+    results = _outputs_of(function, carry, specs)
     outputs = [
-        _array(count, spec.shape, spec.dtype)
-        for spec in _outputs_of(function, carry, inputs)
+        _array(count, _shape(group, results), results[group[0]].dtype)
+        for group in _alike(results)
     ]
 
     def body(step, carry, outputs):
         i = count - 1 - step if reverse else step
-        carry, values = function(list(carry), [x.read(i) for x in slices])
+        parts = _parted([x.read(i) for x in slices], specs, axis=0)
+        carry, values = function(list(carry), parts)
+        values = _joined(values, results, axis=0)
         written = [y.write(i, v) for y, v in zip(outputs, values, strict=True)]
         return step + 1, list(carry), written
 
@@ -54,14 +68,51 @@ def _as_loop(function, carry, inputs, count, reverse):
         parallel_iterations=1,
         maximum_iterations=count,  # XLA's gradient needs a bound.
     )
-    return carry, [y.stack() for y in outputs]
+    return carry, _parted([y.stack() for y in outputs], results, axis=1)
 
 
 def _array(count, shape, dtype):
     return tf.TensorArray(dtype, count, element_shape=shape)
 
 
-def _outputs_of(function, carry, inputs):
+def _alike(specs) -> list:
+    """The indices of the slices that travel together, in lists."""
+    groups: dict = {}
+    for index, spec in enumerate(specs):
+        known = spec.shape.is_fully_defined()
+        small = known and spec.shape.num_elements() <= SMALL
+        key = (tuple(spec.shape), spec.dtype) if small else index
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
+def _shape(group, specs):
+    """The shape of what a group makes."""
+    shape = specs[group[0]].shape
+    return shape if len(group) == 1 else (len(group), *shape)
+
+
+def _joined(tensors, specs, axis) -> list:
+    """One tensor for each group of `_alike`: its member, or all stacked."""
+    return [
+        tf.stack([tensors[index] for index in group], axis)
+        if len(group) > 1
+        else tensors[group[0]]
+        for group in _alike(specs)
+    ]
+
+
+def _parted(tensors, specs, axis) -> list:
+    """The members of each group, in the order of the specifications."""
+    found: dict = {}
+    for group, tensor in zip(_alike(specs), tensors, strict=True):
+        count = len(group)
+        parts = tf.unstack(tensor, count, axis) if count > 1 else [tensor]
+        found.update(zip(group, parts, strict=True))
+    return [found[index] for index in range(len(specs))]
+
+
+def _outputs_of(function, carry, specs):
     """The shapes and dtypes of a step's outputs, from a graph thrown away."""
     found = []
 
@@ -71,7 +122,7 @@ def _outputs_of(function, carry, inputs):
 
     step.get_concrete_function(
         [tf.TensorSpec(x.shape, x.dtype) for x in carry],
-        [tf.TensorSpec(x.shape[1:], x.dtype) for x in inputs],
+        specs,
     )
     return [tf.TensorSpec(y.shape, y.dtype) for y in found]
 
