@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 
+# Without oneDNN, which is off by default on CPUs without AVX-512, TensorFlow
+# has no convolution with channels first on a CPU. Read when it is imported.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 import keras
 import pytest
 
