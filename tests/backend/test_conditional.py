@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.helpers import arrays, gradients, images
+from tests.helpers import BACKEND, arrays, gradients, images
 from tfdeep import backend
 
 
@@ -101,3 +101,22 @@ def test_the_loss_is_that_of_the_call_or_zero(sign):
     # Keras divides an activity penalty by the size of the batch.
     expected = 0.5 * np.sum(y**2) / len(y) if sign > 0 else 0.0
     np.testing.assert_allclose(sum(arrays(layer.losses)), expected, rtol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="reads JAX's own program")
+def test_cheap_values_of_a_branch_are_not_kept():
+    """Of two activated products: the input, the products, what is returned."""
+    import jax
+
+    branch = keras.Sequential([keras.layers.Dense(3, "relu") for _ in "12"])
+    layer = Conditional(branch)
+    layer.build((6, 3))
+    weights = [v.value for v in layer.trainable_variables]
+
+    def loss(weights, x):
+        return ops.sum(layer.stateless_call(weights, [], x)[0])
+
+    program = jax.make_jaxpr(jax.grad(loss))(weights, positive(1))
+    conditions = [e for e in program.eqns if e.primitive.name == "cond"]
+    kept = [v.aval for v in conditions[0].outvars if v.aval.shape == (6, 3)]
+    assert [each.dtype.name for each in kept] == ["float32"] * 4

@@ -6,7 +6,7 @@ both branches *return* the state and it is assigned once, outside.
 
 from keras import ops, tree
 
-from tfdeep.backend.dispatch import as_body, runs_eagerly
+from tfdeep.backend.dispatch import as_branch, runs_eagerly
 from tfdeep.backend.stateless import (
     read_variables,
     stateless_call,
@@ -49,7 +49,7 @@ def conditional_call(predicate, layer, inputs, then, otherwise, **kwargs):
             outputs = _with_zero_gradients(outputs, [inputs, trainable])
         return outputs, state, ops.cast(0.0, "float32")
 
-    outputs, new_state, loss = ops.cond(predicate, as_body(run), skip)
+    outputs, new_state, loss = ops.cond(predicate, as_branch(run), skip)
     write_variables(layer, new_state)
     return outputs, loss if adds_loss else None
 

@@ -88,14 +88,15 @@ def has_accelerator() -> bool:
     return _module("has_accelerator").has_accelerator()
 
 
-def as_body(function):
-    """The function as it is best inside a loop or a branch of a condition.
+def as_branch(function):
+    """The function as it is best in a condition, where it may not run.
 
-    On JAX on a CPU its convolutions are laid out for the fast routine.
+    On JAX the backward pass keeps little of it and computes the rest again,
+    and on a CPU its convolutions are laid out for the fast routine.
     """
     if keras.backend.backend() not in _MODULES:
         return function
-    return _module("as_body").as_body(function)
+    return _module("as_branch").as_branch(function)
 
 
 def as_written(function):

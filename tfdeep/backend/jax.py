@@ -7,6 +7,15 @@ import numpy as np
 from tfdeep.backend.jax_convolution import in_plain_layout
 from tfdeep.backend.stateless import read_variables
 
+# Operations that take less time than their results take to be kept;
+# activations are functions with a derivative of their own.
+CHEAP = frozenset(
+    "abs add add_any and broadcast_in_dim convert_element_type copy "
+    "custom_jvp_call div eq expand_dims ge gt integer_pow le lt max min mul "
+    "ne neg not or pad reshape rsqrt select_n sign slice sqrt square squeeze "
+    "sub transpose".split()
+)
+
 
 def custom_vjp(forward, backward, primals, constants):
     @jax.custom_vjp
@@ -42,6 +51,18 @@ def has_accelerator() -> bool:
 
 def as_body(function):
     return function if has_accelerator() else in_plain_layout(function)
+
+
+def as_branch(function):
+    # Of what the backward pass reads of a branch, one that does not run makes
+    # zeros. What is cheap is computed again instead. Forward and backward are
+    # two conditionals: nothing can be merged.
+    return jax.checkpoint(as_body(function), prevent_cse=False, policy=_is_dear)
+
+
+def _is_dear(operation, *_, **__):
+    """Whether the backward pass keeps the results of an operation."""
+    return operation.name not in CHEAP
 
 
 def as_written(function):

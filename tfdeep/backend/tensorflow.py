@@ -9,7 +9,7 @@ from tfdeep.backend.tensorflow_scan import scan
 
 __all__ = [
     "after",
-    "as_body",
+    "as_branch",
     "as_written",
     "compiled_pullback",
     "custom_vjp",
@@ -76,7 +76,7 @@ def has_accelerator() -> bool:
     return any(device.device_type in ("GPU", "TPU") for device in devices)
 
 
-def as_body(function):
+def as_branch(function):
     return function
 
 
