@@ -223,8 +223,7 @@ class PrivateModel(PrivateEvaluate):
         """How the gradients of each layer are had, as a table."""
         if not self.built:
             raise ValueError(
-                "The model came unbuilt. Its layers are not known yet. Build "
-                "it, or call it once."
+                "The model came unbuilt. Build it first, or call it once."
             )
         return self._engine.describe()
 

@@ -14,6 +14,7 @@ from tfdeep.checks import (
 from tfdeep.initializers.auto_init.inputs import (
     Backup,
     arrays,
+    check_takes_numbers,
     moments,
     sample,
     with_inputs,
@@ -27,7 +28,6 @@ from tfdeep.initializers.auto_init.weights import (
     Scaler,
     generator,
 )
-from tfdeep.inside import layers_of
 from tfdeep.training.wrapper import TrainingWrapper
 
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
@@ -239,7 +239,7 @@ def _run(init, model, choose, data=None, **options):
     around = with_inputs(model)
     data = init.data if data is None else data
     if data is None and around is not model:
-        _check_takes_numbers(model)
+        check_takes_numbers(model)
     inputs, signals = sample(
         around,
         init.input_mean,
@@ -283,17 +283,6 @@ def _warn_of_probed(state):
             "to refuse such layers.",
             stacklevel=3,
         )
-
-
-def _check_takes_numbers(model):
-    """A hand-written model does not say which inputs are integers."""
-    for layer in layers_of(model):
-        if isinstance(layer, keras.layers.Embedding):
-            raise ValueError(
-                f"Model '{model.name}' came hand-written, with the lookup "
-                f"'{layer.name}'. Which of its inputs are integers cannot be "
-                "known. Take them from data: AutoInit.from_data(x)."
-            )
 
 
 def _check_variance(name, value):

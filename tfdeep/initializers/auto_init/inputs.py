@@ -127,6 +127,17 @@ def with_inputs(model):
         ) from error
 
 
+def check_takes_numbers(model):
+    """A hand-written model does not say which inputs are integers."""
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.Embedding):
+            raise ValueError(
+                f"Model '{model.name}' came hand-written, with the lookup "
+                f"'{layer.name}'. Which of its inputs are integers cannot be "
+                "known. Take them from data: AutoInit.from_data(x)."
+            )
+
+
 def structure_of(model):
     """The inputs as the model takes them: one, a list or a dict."""
     if isinstance(model, keras.Sequential):
