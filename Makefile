@@ -28,7 +28,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 ON_TF := KERAS_BACKEND=tensorflow $(TF)
 ON_JAX := KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(JAX)
 
-.PHONY: help demo test lint doctest docs test-tensorflow test-jax bench clean
+.PHONY: help demo test lint doctest docs test-tensorflow test-jax \
+	test-jax-methods bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -62,8 +63,10 @@ test-tensorflow: $(TF_READY) ## The whole suite on TensorFlow
 
 test-jax: $(JAX_READY) ## The contract on the newest JAX and NumPy
 	@echo "== The contract on JAX, without TensorFlow"
-	@$(ON_JAX) -m pytest -q -n 2 tests/contract tests/layers tests/backend \
-		tests/initializers
+	@$(ON_JAX) -m pytest -q -n 2 tests/contract tests/backend
+
+test-jax-methods: $(JAX_READY) ## The tests of layers and initializers on JAX
+	@$(ON_JAX) -m pytest -q -n 2 tests/layers tests/initializers
 
 bench: $(TF_READY) ## The measurements in benchmarks/
 	@for script in $$(grep -l __main__ benchmarks/*.py); do \
