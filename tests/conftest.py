@@ -8,6 +8,14 @@ import sys
 # Without oneDNN, which is off by default on CPUs without AVX-512, TensorFlow
 # has no convolution with channels first on a CPU. Read when it is imported.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Compiling costs more than running here: let XLA not optimise its code.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+    ]
+)
 
 import keras
 import pytest

@@ -1,20 +1,9 @@
 """Settings of the contract's tests: less to compile, less to keep."""
 
-import os
-
 import keras
 import pytest
 
 JAX = keras.backend.backend() == "jax"
-
-# Compiling costs more than running here: let XLA not optimise its code.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-    ]
-)
 
 
 @pytest.fixture(autouse=True, scope="session")
