@@ -14,6 +14,7 @@ streams) is returned anew, and the backward pass uses the *old* one again, so
 that dropout masks are the same. `shared` are tensors that all blocks get.
 """
 
+import numpy as np
 from keras import ops
 
 from tfdeep import backend
@@ -149,30 +150,10 @@ def scanned(call, coupling, pair, weights, states, shared, every):
     Returns:
         `(pair, new_states)`, the states stacked.
     """
-    stacks = [*weights, *states]
-    count = stacks[0].shape[0]
     if every is None:
         step = _step(call, coupling, len(weights), shared)
-        return backend.scan(step, list(pair), stacks)
-    whole, parts = count - count % every, []
-    for first, last in ((0, whole), (whole, count)):
-        if first == last:
-            continue
-        cut = [x[first:last] if last - first < count else x for x in stacks]
-        pair, new = _chunks(
-            call,
-            coupling,
-            pair,
-            (cut[: len(weights)], cut[len(weights) :]),
-            shared,
-            min(every, last - first),
-        )
-        parts.append(new)
-    if len(parts) == 1:
-        return pair, parts[0]
-    return pair, [
-        ops.concatenate(pieces) for pieces in zip(*parts, strict=True)
-    ]
+        return backend.scan(step, list(pair), [*weights, *states])
+    return _undone_loop(call, coupling, pair, weights, states, shared, every)
 
 
 def _step(call, coupling, count, shared):
@@ -185,51 +166,60 @@ def _step(call, coupling, count, shared):
     return step
 
 
-def _chunks(call, coupling, pair, stacks, shared, size):
-    """Whole chunks of blocks; the pair at the end of each is kept."""
-    weights, states = stacks
-    number = [*weights, *states][0].shape[0] // size
-    count = len(shared)
+def _undone_loop(call, coupling, pair, weights, states, shared, every):
+    """One loop forward and one back; every so many blocks the pair is kept."""
+    blocks, count = [*weights, *states][0].shape[0], len(shared)
+    slots = np.arange(blocks, dtype="int32") // every
+    last = np.append(slots[1:] != slots[:-1], True)
+    several = blocks > every
 
     def forward(primals, constants):
         step = _step(call, coupling, len(weights), constants[:count])
         inputs = [*primals[2:], *constants[count:]]
-        if number == 1:
+        if not several:
             return backend.scan(step, primals[:2], inputs)
 
-        def chunk(pair, inputs):
-            pair, new = backend.scan(step, pair, inputs)
-            return pair, [*pair, *new]
+        def keeping(carry, inputs):
+            slot, *inputs = inputs
+            pair, new = step(carry[:2], inputs)
+            slot = ops.reshape(slot, (1, 1))
+            kept = [
+                ops.scatter_update(held, slot, x[None])
+                for held, x in zip(carry[2:], pair, strict=True)
+            ]
+            return [*pair, *kept], new
 
-        pair, (a, b, *new) = backend.scan(
-            chunk, primals[:2], _cut(inputs, number)
+        empty = [
+            ops.stack([ops.zeros_like(x)] * (slots[-1] + 1))
+            for x in primals[:2]
+        ]
+        return backend.scan(
+            keeping,
+            [*primals[:2], *empty],
+            [ops.convert_to_tensor(slots), *inputs],
         )
-        return [*pair, a, b], _joined(new)
 
     def backward(primals, constants, outputs, cotangents):
-        gradients = cotangents[:2]
+        undone = _undo_step(call, coupling, len(weights), constants[:count])
+        carry = [*outputs[:2], *cotangents[:2]]
         inputs = [*primals[2:], *constants[count:]]
-        step = _undo_step(call, coupling, len(weights), constants[:count])
-        if number == 1:
-            carry, found = backend.scan(
-                step, [*outputs, *gradients], inputs, reverse=True
-            )
+        if not several:
+            carry, found = backend.scan(undone, carry, inputs, reverse=True)
             return [*carry[2:], *found]
 
-        def chunk(gradients, inputs):
-            a, b, *inputs = inputs
-            carry, found = backend.scan(
-                step, [a, b, *gradients], inputs, reverse=True
-            )
-            return carry[2:], found
+        def from_kept(carry, inputs):
+            slot, ends, *inputs = inputs
+            pair = [
+                ops.where(ends, ops.take(held, slot, axis=0), x)
+                for held, x in zip(outputs[2:], carry[:2], strict=True)
+            ]
+            return undone([*pair, *carry[2:]], inputs)
 
-        gradients, found = backend.scan(
-            chunk,
-            gradients,
-            [*outputs[2:], *_cut(inputs, number)],
-            reverse=True,
+        places = [ops.convert_to_tensor(x) for x in (slots, last)]
+        carry, found = backend.scan(
+            from_kept, carry, [*places, *inputs], reverse=True
         )
-        return [*gradients, *_joined(found)]
+        return [*carry[2:], *found]
 
     outputs, new = backend.custom_vjp(
         forward, backward, [*pair, *weights], [*shared, *states]
@@ -250,18 +240,6 @@ def _undo_step(call, coupling, count, shared):
         return [*pair, *gradients], found
 
     return step
-
-
-def _cut(stacks, number):
-    """Along the first axis: (n, ...) to (number, n / number, ...)."""
-    return [ops.reshape(x, (number, -1, *x.shape[1:])) for x in stacks]
-
-
-def _joined(stacks):
-    """(number, size, ...) to (number * size, ...)."""
-    return [
-        ops.reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:])) for x in stacks
-    ]
 
 
 def like(nested, flat):
