@@ -12,7 +12,9 @@ layer from 1,152 capsules beside its votes made by tiling and summing.
 Every point is a fresh process. Memory is that of a step of the whole batch
 less that of a step of one example: what belongs to the batch, without weights
 and their gradients. It is by how much a step raises the process, or, on JAX,
-which keeps memory from step to step, XLA's memory analysis. Times are CPU
+which keeps memory from step to step, XLA's memory analysis. XLA on TensorFlow
+keeps memory as well: there it says nothing. "first MiB" is by how much the
+first step raises the process, with tracing and compiling. Times are CPU
 seconds; "start" is building, compiling and the first step of the batch, which
 computes more the more blocks there are, "program" the first step of one
 example after that: tracing and compiling, with little to compute.
@@ -134,8 +136,11 @@ def measure(form, blocks, jit, steps, size) -> dict:
     x = rng.normal(size=(size, count, 8)).astype("float32") * 0.3
     y = x[:, :32] if count > 32 else x
 
+    forget_peak()
+    before = resident_gib()
     model.train_on_batch(x, y)
     found = {"start": time.process_time() - start}
+    found["first MiB"] = (peak_gib() - before) * 1024
     seconds = []
     for _ in range(steps):
         begin = time.process_time()

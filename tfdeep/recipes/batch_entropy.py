@@ -205,12 +205,12 @@ RECIPE = Recipe(
     data="digits",
     scales={
         "quick": scale(
-            "6 minutes on 2 cores",
+            "5 minutes of CPU time",
             dense_depths=(50,),
             conv_depths=(30,),
             width=64,
-            epochs=60,
-            conv_epochs=24,
+            epochs=30,
+            conv_epochs=12,
         ),
         "full": scale(
             "a day on 2 cores",
