@@ -151,15 +151,22 @@ def test_alphas_never_decay_and_others_do(net, data, crossentropy):
         np.testing.assert_allclose(lost, expected, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("when", ["built", "scaled"])
+@pytest.mark.parametrize("when", ["built", "scaled", "unbuilt", "excluded"])
 def test_alphas_never_decay_in_any_optimizer(net, data, crossentropy, when):
-    wrapper = BatchEntropyRegularizer(net(), beta=0.0)
+    model = net()
+    if when == "unbuilt":
+        model = keras.Sequential(
+            [layers.Dense(4, "relu"), layers.Dense(3, name="out")]
+        )
+    wrapper = BatchEntropyRegularizer(model, beta=0.0)
     optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
     if when == "built":
         optimizer.build(wrapper.trainable_variables)
-    else:
+    elif when == "scaled":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     wrapper.compile(optimizer, crossentropy)
+    if when == "excluded":
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
     wrapper.fit(*data, verbose=0)
     np.testing.assert_array_equal(wrapper.alphas.numpy(), 2.0)
 

@@ -168,6 +168,7 @@ class TrainingWrapper(keras.Model):
     ):
         if not isinstance(y_pred, Tapped):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        self._spare_weights()
         whole = super().compute_loss(
             x, y, y_pred.outputs, sample_weight, training
         )
@@ -258,11 +259,8 @@ class TrainingWrapper(keras.Model):
         arguments = check_fit(super().fit, self, args, kwargs)
         return super().fit(*arguments.args, **arguments.kwargs)
 
-    def compile(self, *args, **kwargs):
-        super().compile(*args, **kwargs)
-        self._spare_weights()
-
     def _spare_weights(self):
+        """Just before a step: weights exist, and exclusions are final."""
         if self.optimizer is not None:
             spared = [v for each in self.chain() for v in each.undecayed()]
             exclude_from_weight_decay(self.optimizer, spared)
