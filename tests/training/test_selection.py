@@ -55,6 +55,13 @@ def test_activations_are_hidden_in_whatever_form():
     assert hidden_paths(model) == ["after_norm", "own", "silu", "block"]
 
 
+def test_frozen_layers_are_hidden_no_less():
+    model = keras.Sequential([block("lower"), layers.Dense(1, name="out")])
+    expected = hidden_paths(model)
+    model.trainable = False
+    assert hidden_paths(model) == expected == ["lower/first", "lower/second"]
+
+
 def test_what_the_model_returns_is_not_hidden():
     inputs = keras.Input((4,))
     x = layers.Dense(4, "relu", name="a")(inputs)

@@ -45,7 +45,7 @@ def _is_hidden(operation: Any) -> bool:
         return name in _activation_names()
     if isinstance(operation, ACTIVATIONS):
         return _name_of(operation) not in NO_HIDDEN
-    if not operation.trainable_variables:
+    if not operation.weights:  # Frozen ones are no less on the way.
         return False
     if hasattr(operation, "activation"):
         return _name_of(operation) not in NO_HIDDEN
@@ -55,7 +55,7 @@ def _is_hidden(operation: Any) -> bool:
 def _is_block(layer: keras.layers.Layer) -> bool:
     """Whether a layer is made of further layers with weights."""
     parts = {id(v) for part in layers_of(layer)[1:] for v in part.variables}
-    return any(id(v) in parts for v in layer.trainable_variables)
+    return any(id(v) in parts for v in layer.weights)
 
 
 def _activation_names() -> set[str]:
