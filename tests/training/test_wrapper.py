@@ -324,6 +324,19 @@ def test_a_nan_names_the_layer_where_it_began(
         fit(wrapper, data)
 
 
+@each_wrapper
+def test_a_nan_in_half_precision_is_a_warning(wrap, net, data, crossentropy):
+    """Scaling of the loss skips the step; the layer is named all the same."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = net(activation="tanh")
+    kernel = model.get_layer("hidden_1").kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    wrapper = wrap(model)
+    wrapper.compile("sgd", crossentropy)
+    with pytest.warns(RuntimeWarning, match="not finite is 'hidden_1'"):
+        fit(wrapper, data)
+
+
 def test_a_nan_of_the_loss_itself_and_the_next_one(net, data, crossentropy):
     """What was noted in one training does not count in the next."""
     wrapper = WRAPPERS["supervision"](net(activation="tanh"))

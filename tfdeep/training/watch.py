@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,11 +24,9 @@ class Watch(keras.callbacks.Callback):
         self.epochs = epochs
         self._logs: dict[str, float] | None = None
 
-    def on_train_begin(self, logs=None):
-        self.model.forget_nan()
-
     def on_epoch_begin(self, epoch, logs=None):
         self._logs = None
+        self.model.forget_nan()
         for wrapper in self.model.chain():
             wrapper.begin_epoch(epoch, self.epochs)
 
@@ -45,14 +44,18 @@ class Watch(keras.callbacks.Callback):
 
     def _name_the_layer(self, epoch: int) -> None:
         layer = self.model.origin_of_nan()
-        scaling = keras.optimizers.LossScaleOptimizer
-        if layer is None or isinstance(self.model.optimizer, scaling):
-            return  # The latter skips such a step, and goes on.
-        raise FloatingPointError(
+        if layer is None:
+            return
+        message = (
             f"The loss came out as NaN or infinite in epoch {epoch + 1}. The "
             f"first that was not finite is {layer!r}. Lower the learning "
             "rate, clip gradients, or look at the inputs."
         )
+        scaling = keras.optimizers.LossScaleOptimizer
+        if not isinstance(self.model.optimizer, scaling):
+            raise FloatingPointError(message)
+        # It skips such a step, and may go on well.
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def collected(model: Any) -> dict[str, float]:
