@@ -453,6 +453,21 @@ def shared():
     return keras.Model(inputs, layers.Dense(3, name="out")(x))
 
 
+def test_what_is_handed_over_is_not_part_of_the_loss(net, data, crossentropy):
+    """A gradient that is not finite makes no NaN of a loss that is."""
+    keras.config.set_dtype_policy("mixed_float16")
+    head = Head(loss=lambda y, scores: ops.sum(ops.sqrt(0 * scores), -1))
+    wrapper = RelayBackpropagation(net(), {"hidden_1": head})
+    start = arrays(wrapper.trainable_variables)
+    wrapper.compile("sgd", crossentropy)
+    history = wrapper.fit(*data, verbose=0).history
+    assert history["loss"] == history["task_loss"]
+    for old, new in zip(
+        start, arrays(wrapper.trainable_variables), strict=True
+    ):
+        np.testing.assert_array_equal(old, new)  # The step is skipped.
+
+
 def test_a_shared_layer_within_a_segment(data, crossentropy):
     wrapper = RelayBackpropagation(shared(), heads("high"))
     wrapper.compile("sgd", crossentropy)

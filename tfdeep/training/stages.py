@@ -93,8 +93,8 @@ class Handover:
         for below, pulls in zip(self.below, self.pulls, strict=True):
             if pulls:
                 passing = _pulled_down(pulls, gradients)
-                total = total + _inner(passing, below)
-        return total - ops.stop_gradient(total)
+                total = total + sum(map(_handed, below, passing))
+        return total
 
 
 def _pulled_down(pulls: dict[int, Any], gradients: dict[str, Any]) -> list:
@@ -118,10 +118,16 @@ def _scale(gradients: list):
     return ops.where(largest > 0, 1 / largest, ops.ones_like(largest))
 
 
-def _inner(gradients: list, tensors: list):
-    """sum <gradient, tensor>."""
-    pairs = zip(gradients, tensors, strict=True)
-    return sum(ops.sum(g * ops.cast(x, "float32")) for g, x in pairs)
+@ops.custom_gradient
+def _handed(tensor, passing):
+    """0, whose gradient by the tensor is `passing`, be it finite or not."""
+
+    def gradient(*args, upstream=None):
+        upstream = args[0] if upstream is None else upstream
+        handed = ops.cast(upstream * passing, tensor.dtype)
+        return handed, ops.zeros_like(passing)
+
+    return ops.zeros((), "float32"), gradient
 
 
 class Stages:
