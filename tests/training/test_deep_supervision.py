@@ -189,6 +189,19 @@ def test_a_second_stage_without_heads(net, data, crossentropy):
         np.testing.assert_array_equal(old, new)
 
 
+def test_a_second_stage_with_functions_that_no_file_names(net, data):
+    def loss(y, scores):
+        return keras.losses.sparse_categorical_crossentropy(y, scores, True)
+
+    wrapper = supervised(net)
+    wrapper.compile("sgd", loss, metrics=[lambda y, scores: ops.max(scores)])
+    wrapper.fit(*data, verbose=0)
+    expected = wrapper.evaluate(*data, verbose=0)
+    model = wrapper.drop_heads()
+    assert model.evaluate(*data, verbose=0) == pytest.approx(expected)
+    assert len(model.fit(*data, verbose=0).history) == 2
+
+
 def test_every_setting_survives_a_file(net, data, crossentropy, tmp_path):
     loss = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=0.1

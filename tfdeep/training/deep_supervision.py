@@ -214,7 +214,7 @@ class DeepSupervision(TrainingWrapper):
         with an optimizer that starts without momenta.
         """
         if self.compiled:
-            self.base.compile_from_config(self.get_compile_config())
+            self.compile_base()
         return self.base
 
     def get_config(self):
