@@ -225,6 +225,24 @@ def test_a_symbolic_subclass_is_looked_into(data, crossentropy):
     assert history["batch_entropy/relu"] == [pytest.approx(expected, rel=1e-5)]
 
 
+def test_outputs_keep_their_names(data, crossentropy):
+    """A dictionary of losses and targets for a list of outputs."""
+    x, y = data
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(6, "relu", name="hidden")(inputs)
+    outputs = [
+        layers.Dense(units, name=name)(hidden)
+        for units, name in [(1, "size"), (3, "kind")]
+    ]
+    wrapper = BatchEntropyRegularizer(keras.Model(inputs, outputs))
+    wrapper.compile(
+        keras.optimizers.SGD(0.0), {"size": "mse", "kind": crossentropy}
+    )
+    history = wrapper.fit(x, {"size": x[:, :1], "kind": y}, verbose=0).history
+    parts = history["size_loss"][0] + history["kind_loss"][0]
+    assert history["task_loss"] == [pytest.approx(parts, rel=1e-5)]
+
+
 def test_a_branch_that_may_be_skipped_cannot_report():
     branch = keras.Sequential([layers.Dense(8), BatchEntropy()])
     inputs = keras.Input((8,))

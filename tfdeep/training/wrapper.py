@@ -121,6 +121,11 @@ class TrainingWrapper(keras.Model):
         """The output shape of the model inside, if it has one."""
         return self.base.output_shape
 
+    @property
+    def output_names(self) -> list[str]:
+        """The names of outputs, if the model inside has any: Keras asks."""
+        return self.base.output_names
+
     def build_now(self) -> None:
         """Build at once if the model is: its errors come early."""
         shape = input_shape_of(self.plain()) if self.base.built else None
