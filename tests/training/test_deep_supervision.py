@@ -8,6 +8,7 @@ from keras import layers, ops
 from tests.helpers import BACKEND, arrays
 from tfdeep import backend
 from tfdeep.training import (
+    L2SVM,
     DeepSupervision,
     Head,
     RelayBackpropagation,
@@ -317,6 +318,49 @@ def test_a_head_learns_its_target(data, crossentropy):
     total = history["task_loss"][0] + 0.5 * expected
     total += history["head_loss/hidden_1"][0]
     assert history["loss"] == [pytest.approx(total, rel=1e-4)]
+
+
+@pytest.mark.parametrize("target", ["kind", 1])
+@pytest.mark.parametrize("named", [True, False])
+def test_targets_of_a_list_of_outputs(data, crossentropy, target, named):
+    """By index or name, in a list or dictionary, as Keras takes them."""
+    x, y = data
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(6, "relu", name="hidden")(inputs)
+    outputs = [
+        layers.Dense(n, name=s)(hidden) for n, s in [(1, "size"), (3, "kind")]
+    ]
+    wrapper = DeepSupervision(
+        keras.Model(inputs, outputs), {"hidden": Head(target=target)}
+    )
+    targets, losses = [x[:, :1], y], ["mse", crossentropy]
+    if named:
+        targets, losses = (
+            dict(zip(["size", "kind"], each, strict=True))
+            for each in (targets, losses)
+        )
+    wrapper.compile(keras.optimizers.SGD(0.0), losses)
+    history = wrapper.fit(x, targets, verbose=0).history
+    low = ops.relu(wrapper.base.get_layer("hidden")(x))
+    expected = float(L2SVM()(y, wrapper.head_layers[0](low)))
+    assert history["head_loss/hidden"] == [pytest.approx(expected, rel=1e-4)]
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda y: y, "one ndarray for a model of several outputs"),
+        (lambda y: [y, y], r"list of \[0, 1\]. A head learns those of 'kind'"),
+        (lambda y: {"size": y}, r"dict of \['size'\]"),
+    ],
+)
+def test_targets_without_those_of_a_head(data, make, message):
+    x, y = data
+    heads = {"hidden_0": Head(target="kind")}
+    wrapper = DeepSupervision(two_outputs(), heads)
+    wrapper.compile("sgd", {"size": "mse", "kind": "mse"})
+    with pytest.raises(ValueError, match=message):
+        wrapper.fit(x, make(y), verbose=0)
 
 
 @pytest.mark.parametrize("target", [None, "knd", 0])

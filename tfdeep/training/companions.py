@@ -16,6 +16,7 @@ from tfdeep.training.taps import Interior
 
 # What a mean loss is multiplied by, lest its gradient vanish in float16.
 HALF_SCALE = 1024.0
+STRUCTURES = (dict, list, tuple)
 
 
 @dataclass(eq=False)
@@ -30,12 +31,15 @@ class Companion:
         layer: the classifier, built. Its weight penalties count within the
             objective, and no longer by themselves.
         shape: the shape of what the hidden layer returns.
+        keys: index and name, or the key, by which its targets are found in
+            a structure of them; none in a model of one output.
     """
 
     path: str
     head: Head
     layer: keras.layers.Layer
     shape: tuple
+    keys: tuple = ()
 
     def __post_init__(self):
         self._penalties = []
@@ -58,14 +62,14 @@ class Companion:
         Returns:
             The loss, and the sum of those that layers of the head added.
         """
-        layer, target = self.layer, self.head.target
+        layer, keys = self.layer, self.keys
         trainable, state = backend.read_variables(layer)
         scores, state, added = backend.stateless_call(
             layer, trainable, state, x, training=True
         )
         backend.write_variables(layer, state)
         value = self.head.mean_loss(
-            target_of(y, target), scores, target_of(sample_weight, target)
+            target_of(y, keys), scores, target_of(sample_weight, keys)
         )
         return value, sum(ops.sum(ops.cast(a, "float32")) for a in added)
 
@@ -93,18 +97,34 @@ class Companion:
         return value, term, ops.cast(gradient, "float32") / start
 
     def check_targets(self, y) -> None:
-        """Raise if arrays hold classes that the hinge does not have."""
-        y = target_of(y, self.head.target)
+        """Raise if arrays are not those of the outputs, or hold classes that
+        the hinge does not have."""
+        if self.keys and y is not None and not isinstance(y, STRUCTURES):
+            raise ValueError(
+                f"The targets came as one {type(y).__name__} for a model of "
+                f"several outputs. The head on {self.path!r} learns those of "
+                f"{self.head.target!r}. Pass a dictionary or list of targets."
+            )
+        y = target_of(y, self.keys)
         if isinstance(self.head.loss, L2SVM) and hasattr(y, "shape"):
             scores = self.layer.compute_output_shape(self.shape)
             check_classes(np.asarray(y), scores[-1])
 
 
-def target_of(structure: Any, target: Any):
+def target_of(structure: Any, keys: tuple) -> Any:
     """The part that a head learns, of one target or a structure of them."""
-    if target is None or not isinstance(structure, dict | list | tuple):
+    if not keys or not isinstance(structure, STRUCTURES):
         return structure
-    return structure[target]
+    indices = range(len(structure))
+    known = structure if isinstance(structure, dict) else indices
+    found = [key for key in keys if key in known]
+    if not found:
+        raise ValueError(
+            f"The targets came as {type(structure).__name__} of "
+            f"{list(known)}. A head learns those of {keys[-1]!r}. Pass them "
+            "among the others, a dictionary from names to targets."
+        )
+    return structure[found[0]]
 
 
 def companions(interior: Interior, heads: dict[str, Head]) -> list[Companion]:
@@ -125,8 +145,9 @@ def companions(interior: Interior, heads: dict[str, Head]) -> list[Companion]:
             )
         _check_not_the_output(interior, call)
         shape = tuple(call.outputs[0].shape)
-        layer = head.make(call.path, shape, _output_shape(interior, head))
-        found[call.path] = Companion(call.path, head, layer, shape)
+        keys, output_shape = _output(interior, head)
+        layer = head.make(call.path, shape, output_shape)
+        found[call.path] = Companion(call.path, head, layer, shape, keys)
     return [found[call.path] for call in interior.at(set(found))]
 
 
@@ -149,17 +170,24 @@ def _making(calls: list[Call], last: set[int]) -> list[Call]:
     return found
 
 
-def _output_shape(interior: Interior, head: Head) -> tuple:
-    """The shape of the output whose targets a head learns."""
+def _output(interior: Interior, head: Head) -> tuple[tuple, tuple]:
+    """The keys and the shape of the output whose targets a head learns."""
     outputs: Any = interior.outputs
-    target: Any = head.target
-    if not isinstance(outputs, dict | list | tuple):
-        return tuple(outputs.shape)
-    known = list(outputs if isinstance(outputs, dict) else range(len(outputs)))
-    if target not in known:
+    if not isinstance(outputs, STRUCTURES):
+        return (), tuple(outputs.shape)
+    known: dict[Any, tuple] = {}
+    if isinstance(outputs, dict):
+        known = {key: (key,) for key in outputs}
+    else:
+        names = getattr(interior.model, "output_names", ())
+        for index in range(len(outputs)):
+            keys = (index, *names[index : index + 1])
+            known.update(dict.fromkeys(keys, keys))
+    if head.target not in known:
         raise ValueError(
-            f"A head's `target` came as {target!r} for a model of "
-            f"several outputs. It must be one of {known}. Say whose targets "
-            "the head learns."
+            f"A head's `target` came as {head.target!r} for a model of "
+            f"several outputs. It must be one of {list(known)}. Say whose "
+            "targets the head learns."
         )
-    return tuple(outputs[target].shape)
+    keys = known[head.target]
+    return keys, tuple(outputs[keys[0]].shape)

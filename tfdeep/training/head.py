@@ -51,8 +51,8 @@ class Head:
             negative.
         schedule: a function `(epoch, epochs) -> factor` of alpha, epochs
             counted from 0; or `"decay"` for the paper's 0.1 (1 - t/N).
-        target: the key or index of the targets this head learns, for a
-            model with several outputs.
+        target: the key, index or name of the output whose targets this head
+            learns, for a model with several outputs.
 
     Raises:
         TypeError: if `layer` or `schedule` is of another kind.
