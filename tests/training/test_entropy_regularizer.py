@@ -285,16 +285,38 @@ def test_a_batch_of_one_is_refused_before_the_first_step(
     assert int(wrapper.optimizer.iterations.numpy()) == 0
 
 
-@pytest.mark.tensorflow
-def test_a_left_over_in_a_stream_is_trained_without(net, data, crossentropy):
-    import tensorflow as tf
+class Stream(keras.utils.PyDataset):
+    """Batches of these sizes; nobody knows them beforehand."""
 
-    stream = tf.data.Dataset.from_tensor_slices(data).take(5).batch(4)
+    def __init__(self, data, sizes):
+        super().__init__()
+        self.data, self.sizes = data, sizes
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, index):
+        return tuple(array[: self.sizes[index]] for array in self.data)
+
+
+def test_a_left_over_in_a_stream_is_trained_without(net, data, crossentropy):
+    stream = Stream(data, [4, 1])
     wrapper = BatchEntropyRegularizer(net())
     wrapper.compile(keras.optimizers.SGD(0.1), crossentropy)
     history = wrapper.fit(stream, shuffle=False, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert all(np.isfinite(w).all() for w in wrapper.get_weights())
+    start = BatchEntropyRegularizer(net())  # Means over the first batch alone.
+    start.compile(keras.optimizers.SGD(0.1), crossentropy)
+    alone = start.fit(*(a[:4] for a in data), verbose=0).history
+    assert history["batch_entropy"] == pytest.approx(alone["batch_entropy"])
+
+
+def test_a_stream_of_single_samples_ends_at_once(net, data, crossentropy):
+    wrapper = BatchEntropyRegularizer(net())
+    wrapper.compile("sgd", crossentropy)
+    with pytest.raises(ValueError, match="a (first )?batch of 1"):
+        wrapper.fit(Stream(data, [1] * 8), shuffle=False, verbose=0)
 
 
 def test_a_nan_names_the_layer_where_it_began(net, data, crossentropy):

@@ -7,6 +7,8 @@ from keras import ops
 class EntropyMeans(keras.metrics.Metric):
     """Means over batches of the entropies of layers; their mean is logged.
 
+    A batch counts by its `sample_weight`, a scalar.
+
     One vector for all layers: a metric of its own for each of 500 layers
     would cost as much as the layers.
 
@@ -32,8 +34,10 @@ class EntropyMeans(keras.metrics.Metric):
         self.count = self.add_variable((), initializer="zeros", name="count")
 
     def update_state(self, entropies, sample_weight=None):
-        self.total.assign_add(ops.cast(entropies, self.dtype))
-        self.count.assign_add(ops.ones((), self.dtype))
+        weight = 1.0 if sample_weight is None else sample_weight
+        weight = ops.cast(weight, self.dtype)
+        self.total.assign_add(weight * ops.cast(entropies, self.dtype))
+        self.count.assign_add(weight)
 
     def result(self):
         return ops.mean(self._means())

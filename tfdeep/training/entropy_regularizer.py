@@ -53,8 +53,8 @@ class BatchEntropyRegularizer(TrainingWrapper):
 
     Under `tf.distribute` each replica takes the entropies over its own part
     of the batch; under `keras.distribution` they are those of the whole
-    batch. In a stream whose batch size is unknown a left-over of a single
-    sample is trained without the regulariser.
+    batch. In a stream of batches a left-over of a single sample is trained
+    without the regulariser; a first batch of one is an error.
 
     Reference:
         Peer, Keulen, Stabinger, Piater, Rodriguez-Sanchez, "Improving the
@@ -124,6 +124,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
         self.beta = float(beta)
         self._layers_wanted = (layers,)  # A tuple is left as it is.
         self._regularized: EntropyLayers | None = None
+        self._met_a_batch = False
         self.build_now()
 
     @property
@@ -143,12 +144,15 @@ class BatchEntropyRegularizer(TrainingWrapper):
         self.entropies = EntropyMeans(self.names, name="batch_entropy")
 
     def training_loss(self, loss, tapped, y, sample_weight):
+        size = ops.shape(keras.tree.flatten(tapped.outputs)[0])[0]
+        if self._met_a_batch and isinstance(size, int) and size < 2:
+            return loss, [], ops.zeros(0)  # A left-over, on JAX.
         entropies = self._regularized.entropies(tapped)
-        self.entropies.update_state(entropies)
+        self._met_a_batch = True
+        self.entropies.update_state(entropies, size > 1)
         entropies = ops.cast(entropies, loss.dtype)
         alphas = ops.cast(self.alphas.value, loss.dtype)
         factor = entropy_factor(entropies, alphas, self.alpha_min, self.beta)
-        size = ops.shape(keras.tree.flatten(tapped.outputs)[0])[0]
         if not isinstance(size, int):  # A left-over of one sample.
             factor = ops.where(size < 2, ops.ones_like(factor), factor)
         return loss * factor, self.names, entropies
@@ -179,6 +183,14 @@ class BatchEntropyRegularizer(TrainingWrapper):
                 "`fit` came with arrays that make a batch of 1. An entropy "
                 "over the batch needs two samples. Change `batch_size`, or "
                 "leave out the sample that remains."
+            )
+
+    def check_first_batch(self):
+        if not float(self.entropies.count.numpy()):
+            raise ValueError(
+                "`fit` came with a first batch of 1, or of 1 on each device. "
+                "An entropy over the batch needs two samples. Make larger "
+                "batches."
             )
 
     def get_config(self):

@@ -23,12 +23,19 @@ class Watch(keras.callbacks.Callback):
         super().__init__()
         self.epochs = epochs
         self._logs: dict[str, float] | None = None
+        self._begun = False
 
     def on_epoch_begin(self, epoch, logs=None):
         self._logs = None
         self.model.forget_nan()
         for wrapper in self.model.chain():
             wrapper.begin_epoch(epoch, self.epochs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self._begun:
+            self._begun = True
+            for wrapper in self.model.chain():
+                wrapper.check_first_batch()
 
     def on_test_begin(self, logs=None):
         # Validation resets the metrics before the epoch ends.

@@ -91,6 +91,9 @@ class TrainingWrapper(keras.Model):
     def check_batches(self, sizes: set[int]) -> None:
         """Raise if `fit` would make batches of a size that cannot work."""
 
+    def check_first_batch(self) -> None:
+        """Raise if the first batch cannot work, be it of a stream."""
+
     def check_targets(self, y) -> None:
         """Raise if `fit` came with targets that cannot be learned."""
 
