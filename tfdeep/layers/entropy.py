@@ -160,9 +160,12 @@ class BatchEntropy(keras.layers.Layer):
     Put it into a hand-written model where the signal should not die, and
     `tfdeep.training.BatchEntropyRegularizer` around the model: the layer
     joins the regulariser and its entropy is logged. A model whose inner
-    tensors Keras cannot see (loops, conditions, blocks of its own) is
-    regularised in this way. `tfdeep.callbacks.BatchEntropyMonitor` reads the
-    layer too. Without either it costs nothing.
+    tensors Keras cannot see (Python's loops and conditions, blocks of its
+    own) is regularised in this way. `tfdeep.callbacks.BatchEntropyMonitor`
+    reads the layer too. Without either it costs nothing.
+
+    Within a traced loop or condition (`ops.while_loop`, `ops.cond`) it cannot
+    be: return the tensor from there, and call the layer on it.
 
     It does not report from within a branch that may be skipped, such as that
     of `StochasticDepth`: put it behind the block.
