@@ -183,7 +183,9 @@ class DeepSupervision(TrainingWrapper):
         return dict(zip(self.names, values.tolist(), strict=True))
 
     def set_alphas(self, alphas: dict[str, float]) -> None:
-        """Change weights of heads; during `fit`, from the next epoch on.
+        """Change weights of heads; during `fit`, from the next step on.
+
+        A callback calls it by `self.model.set_alphas`.
 
         Args:
             alphas: new values by the name or path of the layer. A schedule
