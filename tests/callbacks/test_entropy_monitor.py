@@ -154,3 +154,12 @@ def test_an_unknown_layer_is_refused_before_the_first_step():
     with pytest.raises(ValueError, match="Did you mean 'first'"):
         watch(model, layers=["frist"])
     assert int(model.optimizer.iterations.numpy()) == 0
+
+
+def test_data_of_another_shape_are_refused_before_the_first_step():
+    model = chain()
+    start = model.get_weights()
+    with pytest.raises(ValueError, match=r"found shape=\(16, 3\)"):
+        watch(model, X[:, :3])
+    for old, new in zip(start, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -103,21 +103,25 @@ class BatchEntropyMonitor(keras.callbacks.Callback):
             interior.open(interior.at(set(self._watched.paths)))
             self.names = list(self._watched.names)
             self._interior = interior
+            self._measured()  # What is wrong with the data is said now.
         self._rows = []
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._interior is None or self._watched is None:
+        if self._interior is None:
             return
-        tapped = self._interior.run(
-            self._inputs, self._watched.reported, training=False
-        )
-        found = ops.convert_to_numpy(self._watched.entropies(tapped))
+        found = self._measured()
         self._rows.append(found)
         self._name_the_dead(epoch, found)
         if logs is not None:
             logs["entropy"] = float(np.mean(found))
             named = zip(self.names, found, strict=True)
             logs.update({f"entropy/{name}": float(h) for name, h in named})
+
+    def _measured(self) -> np.ndarray:
+        interior: Any = self._interior
+        watched: Any = self._watched
+        tapped = interior.run(self._inputs, watched.reported, training=False)
+        return ops.convert_to_numpy(watched.entropies(tapped))
 
     def _name_the_dead(self, epoch: int, found: np.ndarray) -> None:
         before, self.dead = self.dead, None
