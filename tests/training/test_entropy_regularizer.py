@@ -252,6 +252,40 @@ def test_a_branch_that_may_be_skipped_cannot_report():
 
 
 @pytest.mark.parametrize(
+    "wrap",
+    [
+        tfdeep.layers.Recompute,
+        lambda inner: tfdeep.layers.ReversibleStack([inner]),
+    ],
+)
+def test_an_entropy_out_of_a_recomputed_layer_trains_it(
+    wrap, data, crossentropy
+):
+    """As one of a plain layer does; JAX cannot, and says so."""
+
+    def model(wrap):
+        dense = layers.Dense(
+            8, "relu", kernel_initializer=keras.initializers.HeNormal(0)
+        )
+        inner = keras.Sequential([keras.Input((8,)), dense, BatchEntropy()])
+        last = layers.Dense(3, kernel_initializer="zeros")
+        return keras.Sequential([keras.Input((8,)), wrap(inner), last]), dense
+
+    if BACKEND == "jax":
+        with pytest.raises(ValueError, match="no gradient on JAX"):
+            BatchEntropyRegularizer(model(wrap)[0])
+        return
+    kernels = []
+    for each in (lambda inner: inner, wrap):
+        net, dense = model(each)
+        wrapper = BatchEntropyRegularizer(net, beta=5.0)
+        wrapper.compile(keras.optimizers.SGD(0.1), crossentropy)
+        wrapper.fit(*data, verbose=0)
+        kernels.append(dense.kernel.numpy())
+    np.testing.assert_allclose(*kernels, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
     "name, value",
     [("alpha", "2"), ("alpha_min", -0.1), ("beta", -1.0), ("beta", None)],
 )
