@@ -209,14 +209,25 @@ class DeepSupervision(TrainingWrapper):
             )
         return self.names.index(call.path)
 
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        rest = {k: v for k, v in kwargs.items() if k != "optimizer"}
+        # A function: Keras would track what it finds in a dictionary.
+        self._compile_as_this = lambda model, optimizer: model.compile(
+            optimizer, *args[1:], **rest
+        )
+
     def drop_heads(self) -> keras.Model:
         """Return `.base`, ready to go on training without the heads.
 
-        It is compiled as this wrapper was, the learning rate as it is now,
-        with an optimizer that starts without momenta.
+        It is compiled as this wrapper was, with the same losses and metrics,
+        the learning rate as it is now, and an optimizer that starts without
+        momenta.
         """
         if self.compiled:
-            self.compile_base()
+            config = self.optimizer.get_config()
+            optimizer = type(self.optimizer).from_config(config)
+            self._compile_as_this(self.base, optimizer)
         return self.base
 
     def get_config(self):

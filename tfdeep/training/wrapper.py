@@ -273,24 +273,6 @@ class TrainingWrapper(keras.Model):
             spared = [v for each in self.chain() for v in each.undecayed()]
             exclude_from_weight_decay(self.optimizer, spared)
 
-    def compile(self, *args, **kwargs):
-        super().compile(*args, **kwargs)
-        rest = {k: v for k, v in kwargs.items() if k != "optimizer"}
-        # A function: Keras would track what it finds in a dictionary.
-        self._compile_as_this = lambda model, optimizer: model.compile(
-            optimizer, *args[1:], **rest
-        )
-
-    def compile_base(self) -> None:
-        """Compile the model inside alike, with an optimizer of its own.
-
-        The losses and metrics are the same objects: functions that no file
-        could name among them.
-        """
-        config = self.optimizer.get_config()
-        optimizer = type(self.optimizer).from_config(config)
-        self._compile_as_this(self.base, optimizer)
-
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
