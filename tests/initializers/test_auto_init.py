@@ -425,6 +425,20 @@ class TestKindsOfModels:
             init.report.records[-1].scale, 8**-0.5, rtol=1e-5
         )
 
+    @pytest.mark.parametrize("make", [lambda a, b: [b, a], lambda a, b: [a, b]])
+    def test_a_dict_for_a_list_of_inputs_goes_by_name(self, make):
+        a, b = keras.Input((8,), name="a"), keras.Input((8,), name="b")
+        outputs = [layers.Dense(4, name="of_a")(a), layers.Dense(4)(b)]
+        model = keras.Model(make(a, b), outputs)
+        x = np.random.default_rng(0).standard_normal((64, 8))
+        for init in (
+            AutoInit(0.0, {"a": 100.0, "b": 1.0}, seed=0),
+            AutoInit.from_data({"a": 10 * x, "b": x, "more": x}, seed=0),
+        ):
+            init.initialize_model(model)
+            expected = pytest.approx(800**-0.5, rel=0.1)
+            assert init.report["of_a"].scale == expected
+
     def test_nodes_of_keras_ops_are_functions_or_measured(self):
         inputs = keras.Input((6, 16))
         y = layers.Dense(16)(inputs)
@@ -609,6 +623,24 @@ def test_bad_data(data, message):
         warnings.simplefilter("ignore")  # NumPy's, of an empty mean.
         with pytest.raises(ValueError, match=message):
             AutoInit.from_data(data).initialize_model(model)
+    for old, new in zip(before, values_of(model), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "data,message",
+    [
+        ({"a": np.ones((5, 8)), "c": np.ones((5, 8))}, "inputs 'a', 'c'. The"),
+        ({"a": np.ones((5, 8)), "b": np.ones((4, 8))}, r"\[5, 4\] samples"),
+    ],
+)
+def test_bad_data_for_several_inputs(data, message):
+    inputs = {name: keras.Input((8,), name=name) for name in "ab"}
+    outputs = layers.Dense(2)(layers.Add()(list(inputs.values())))
+    model = keras.Model(inputs, outputs)
+    before = values_of(model)
+    with pytest.raises(ValueError, match=message):
+        AutoInit.from_data(data).initialize_model(model)
     for old, new in zip(before, values_of(model), strict=True):
         np.testing.assert_array_equal(old, new)
 

@@ -69,9 +69,12 @@ def sample(model, means, variances, data, seed, largest=256):
     batch = int(np.clip(VALUES // size, 4, largest))
     rng = np.random.default_rng(seed)
     if data is not None:
+        data = in_order(data, structure)
         values, signals = _from_data(specs, data, batch, rng)
         return keras.tree.pack_sequence_as(structure, values), signals
-    means, variances = (_each(v, specs) for v in (means, variances))
+    means, variances = (
+        _each(in_order(v, structure), specs) for v in (means, variances)
+    )
     values, signals = [], []
     for spec, mean, variance in zip(specs, means, variances, strict=True):
         shape = (batch, *_shape(spec)[1:])
@@ -145,8 +148,24 @@ def structure_of(model):
     return model.input
 
 
-def _from_data(specs, data, batch, rng):
-    flat = keras.tree.flatten(data)
+def in_order(values, structure) -> list:
+    """One value for each input: by name in a dict, else as they come."""
+    if not isinstance(values, dict):
+        return keras.tree.flatten(values)
+    named = isinstance(structure, dict)
+    specs = [] if named else keras.tree.flatten(structure)
+    names = list(structure) if named else [spec.name for spec in specs]
+    if not set(names) <= set(values):
+        came, wanted = (", ".join(map(repr, n)) for n in (values, names))
+        raise ValueError(
+            f"A dict came with the inputs {came}. The model has {wanted}. "
+            "Give each by its name."
+        )
+    chosen = {name: values[name] for name in names}
+    return keras.tree.flatten(chosen if named else list(chosen.values()))
+
+
+def _from_data(specs, flat, batch, rng):
     if len(flat) != len(specs):
         raise ValueError(
             f"`data` came with {len(flat)} inputs. The model has "
@@ -154,6 +173,11 @@ def _from_data(specs, data, batch, rng):
         )
     for array, spec in zip(flat, specs, strict=True):
         _check_array(array, spec)
+    if len({len(array) for array in flat}) > 1:
+        raise ValueError(
+            f"`data` came with {[len(array) for array in flat]} samples. All "
+            "inputs need as many. Give one row of each for every sample."
+        )
     chosen = rng.permutation(len(flat[0]))[:batch]
     values, signals = [], []
     for array in flat:
@@ -193,8 +217,7 @@ def _check_array(array, spec):
         )
 
 
-def _each(value, specs):
-    flat = keras.tree.flatten(value)
+def _each(flat, specs):
     if len(flat) == 1:
         flat = flat * len(specs)
     if len(flat) != len(specs):
