@@ -482,6 +482,28 @@ class TestKindsOfModels:
         report = self.last(keras.Model(inputs, layers.Dense(2)(x)))
         np.testing.assert_allclose(report.records[0].scale, 27**-0.5, rtol=1e-5)
 
+    def test_sizes_that_are_tried_and_do_not_do(self):
+        def model():
+            x = inputs = keras.Input((None, None, 3))
+            for _ in range(3):
+                x = layers.Conv2D(4, 5, strides=3)(x)
+            return keras.Model(inputs, layers.GlobalMaxPooling2D()(x))
+
+        small = model()
+        before = values_of(small)
+        with pytest.raises(ValueError, match="failed at 32.*from_data"):
+            AutoInit().initialize_model(small)
+        for old, new in zip(before, values_of(small), strict=True):
+            np.testing.assert_array_equal(old, new)
+        x = np.random.default_rng(0).standard_normal((8, 80, 80, 3))
+        AutoInit.from_data(x).initialize_model(model())
+
+    def test_a_batch_of_fixed_size(self):
+        inputs = keras.Input((8,), batch_size=16)
+        x = keras.ops.reshape(layers.Dense(8)(inputs), (4, 32))
+        report = self.last(keras.Model(inputs, layers.Dense(2)(x)))
+        assert report.records[-1].scale == pytest.approx(32**-0.5)
+
     @pytest.mark.parametrize(
         "net",
         [
@@ -645,7 +667,31 @@ def test_bad_data_for_several_inputs(data, message):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("data", ["abc", None, {"a": ["b"]}])
+@pytest.mark.tensorflow
+def test_a_data_set_whose_lengths_differ():
+    import tensorflow as tf
+
+    def batches():
+        for length, value in ((3, 2.0), (4, 9.0), (3, 2.0)):
+            yield np.full((2, length, 8), value), np.zeros(2)
+
+    of = tf.TensorSpec((2, None, 8)), tf.TensorSpec(2)
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=of)
+    init = AutoInit.from_data(dataset, seed=0)
+    model = keras.Sequential([keras.Input((None, 8)), layers.Dense(4)])
+    init.initialize_model(model)
+    assert init.report.records[0].scale == pytest.approx(32**-0.5)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return np.ones((3, 8)), np.zeros(3)
+
+
+@pytest.mark.parametrize("data", ["abc", None, {"a": ["b"]}, Batches()])
 def test_data_of_no_numbers(data):
     with pytest.raises(TypeError, match="takes numbers"):
         AutoInit.from_data(data)

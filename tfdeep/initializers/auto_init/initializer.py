@@ -16,7 +16,9 @@ from tfdeep.initializers.auto_init.inputs import (
     arrays,
     check_takes_numbers,
     moments,
+    of_unknown_size,
     sample,
+    too_small,
     with_inputs,
 )
 from tfdeep.initializers.auto_init.propagation import Propagation
@@ -253,8 +255,11 @@ def _run(init, model, choose, data=None, **options):
     backup = Backup(model)
     try:
         state.run(around, inputs, signals)
-    except BaseException:
+    except BaseException as error:
         backup.restore()
+        guessed = data is None and of_unknown_size(around)
+        if guessed and isinstance(error, Exception):
+            raise too_small(model, error) from error
         raise
     backup.restore(keep=[*getattr(choose, "chosen", ()), *state.kept])
     return state

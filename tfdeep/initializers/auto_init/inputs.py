@@ -21,12 +21,21 @@ def arrays(x):
                 "`x` came as an empty data set. It gives batches of inputs. "
                 "Check the path and the split it was made from."
             )
+        # Where lengths differ from batch to batch, those of the first count.
+        parts = [part for part in parts if _sizes(part) == _sizes(parts[0])]
         return keras.tree.map_structure(lambda *a: np.concatenate(a), *parts)
     return keras.tree.map_structure(_numbers, x)
 
 
+def _sizes(part):
+    return [np.shape(array)[1:] for array in keras.tree.flatten(part)]
+
+
 def _numbers(x):
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError:  # NumPy's, of parts of different shapes.
+        array = np.empty((), "object")
     if array.dtype.kind not in "biuf" and not (is_text(array) and array.ndim):
         raise TypeError(
             f"`x` came with a {type(x).__name__} of dtype {array.dtype}. It "
@@ -66,7 +75,8 @@ def sample(model, means, variances, data, seed, largest=256):
     structure = structure_of(model)
     specs = keras.tree.flatten(structure)
     size = max(int(np.prod(_shape(spec)[1:])) for spec in specs)
-    batch = int(np.clip(VALUES // size, 4, largest))
+    fixed = [spec.shape[0] for spec in specs if spec.shape[0] is not None]
+    batch = min(fixed, default=int(np.clip(VALUES // size, 4, largest)))
     rng = np.random.default_rng(seed)
     if data is not None:
         data = in_order(data, structure)
@@ -215,6 +225,24 @@ def _check_array(array, spec):
             "`data` came with values that are infinite or not a number. "
             "Their moments do not exist. Remove them."
         )
+
+
+def too_small(model, error) -> ValueError:
+    """What to say where a model of unknown sizes failed at the usual one."""
+    return ValueError(
+        f"Model '{model.name}' came with inputs of unknown size, and failed "
+        f"at {UNKNOWN_SIZE}, the size that is tried then "
+        f"({type(error).__name__}). Give inputs of a size that it takes: "
+        "AutoInit.from_data(x)."
+    )
+
+
+def of_unknown_size(model) -> bool:
+    """Whether an input has an unknown size besides that of the batch."""
+    return any(
+        None in spec.shape[1:]
+        for spec in keras.tree.flatten(structure_of(model))
+    )
 
 
 def _each(flat, specs):
