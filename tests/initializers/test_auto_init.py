@@ -360,6 +360,42 @@ class TestHandWritten:
         outputs = ops.convert_to_numpy(model(data))
         assert np.mean(np.square(outputs)) == pytest.approx(1, rel=0.5)
 
+    def test_a_list_of_inputs(self):
+        class Listed(TwoInputs):
+            def call(self, parts):
+                return super().call({"a": parts[0], "b": parts[1]})
+
+        model = Listed()
+        model([np.zeros((2, 3), "float32"), np.zeros((2, 5), "float32")])
+        init = AutoInit(seed=0)
+        init.initialize_model(model)
+        scales = [r.scale for r in init.report.records if r.scale]
+        assert scales[0] == pytest.approx(8**-0.5, rel=1e-5)
+
+    def test_several_arguments(self):
+        class Two(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.last = layers.Dense(2)
+
+            def call(self, a, b):
+                return self.last(a + b)
+
+        model = Two()
+        model(np.ones((2, 3), "float32"), np.ones((2, 3), "float32"))
+        with pytest.raises(ValueError, match="one argument for all inputs"):
+            AutoInit().initialize_model(model)
+
+    def test_a_call_that_needs_values(self):
+        class Needs(Chain):
+            def call(self, x):
+                return super().call(x) if float(ops.mean(x)) < 9 else x
+
+        model = Needs([layers.Dense(3)])
+        model(np.ones((2, 3), "float32"))
+        with pytest.raises(ValueError, match="Use keras.ops in its `call`"):
+            AutoInit().initialize_model(model)
+
     def test_what_cannot_be_known(self):
         model = NotSymbolic()
         model(np.ones((2, 3), "float32"))

@@ -117,27 +117,36 @@ def with_inputs(model):
     """
     if getattr(model, "inputs", None):
         return model
-    known = model.get_build_config() if model.built and model.weights else None
-    if not known or "input_shape" not in known:
+    if not (model.built and model.weights):
         raise ValueError(
             f"Model '{model.name}' came without known inputs. Its weights "
             "and inputs must exist. Give it an Input, or call it once on data."
         )
-    shapes = known["input_shape"]
+    # Keras knows no shape where its own symbolic call has failed.
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if shapes is None:
+        raise _not_symbolic(model)
     if isinstance(shapes, dict):
         inputs = {n: keras.Input(s[1:], name=n) for n, s in shapes.items()}
     else:
+        # Keras keeps a list of a kind of its own, which JAX does not take.
+        shapes = list(shapes) if isinstance(shapes, list) else shapes
         inputs = keras.tree.map_shape_structure(
             lambda shape: keras.Input(shape[1:]), shapes
         )
     try:
         return keras.Model(inputs, model(inputs))
     except Exception as error:  # Whatever its `call` does with a symbol.
-        raise ValueError(
-            f"Model '{model.name}' came hand-written, and cannot be called "
-            f"with a symbolic tensor of the shape {shapes} it was built for. "
-            "Use keras.ops in its `call`."
-        ) from error
+        raise _not_symbolic(model, shapes) from error
+
+
+def _not_symbolic(model, shapes=None):
+    of_shape = "" if shapes is None else f" of the shape {shapes} it has seen"
+    return ValueError(
+        f"Model '{model.name}' came hand-written, and cannot be called with "
+        f"a symbolic tensor{of_shape}. Use keras.ops in its `call`, and one "
+        "argument for all inputs."
+    )
 
 
 def check_takes_numbers(model):
