@@ -521,8 +521,8 @@ class TestKindsOfModels:
     def test_sizes_that_are_tried_and_do_not_do(self):
         def model():
             x = inputs = keras.Input((None, None, 3))
-            for _ in range(3):
-                x = layers.Conv2D(4, 5, strides=3)(x)
+            for _ in range(4):
+                x = layers.Conv2D(4, 5, strides=2)(x)
             return keras.Model(inputs, layers.GlobalMaxPooling2D()(x))
 
         small = model()
@@ -584,8 +584,13 @@ class TestUnknownLayers:
             assert len(propagate(self.model()).probed) == 1
 
     def test_or_refused(self):
-        with pytest.raises(NotImplementedError, match="there is no rule"):
-            AutoInit(seed=0).initialize_model(self.model(), strict=True)
+        model = self.model()
+        before = values_of(model)
+        message = r"^The model came with 'odd\S*', for which there is no rule"
+        with pytest.raises(NotImplementedError, match=message):
+            AutoInit(seed=0).initialize_model(model, strict=True)
+        for old, new in zip(before, values_of(model), strict=True):
+            np.testing.assert_array_equal(old, new)
 
     def test_or_given_a_rule(self):
         class Triple(self.Odd):
@@ -756,11 +761,32 @@ def test_bad_models():
         AutoInit([0.0, 1.0]).initialize_model(mlp())
 
 
-def test_quantized_layers_are_refused():
+def adapted():
     model = mlp(2)
     model.layers[1].enable_lora(2)
+    return model
+
+
+def adapted_inside():
+    """Where the signal is not followed."""
+    layer = layers.SpectralNormalization(layers.Dense(4))
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8), layer])
+    layer.layer.enable_lora(2)
+    return model
+
+
+def quantized():
+    model = mlp(2)
+    model.layers[1].quantize("int8")
+    return model
+
+
+@pytest.mark.parametrize("make", [adapted, adapted_inside, quantized])
+def test_layers_that_multiply_with_something_else(make):
+    model = make()
     before = values_of(model)
-    with pytest.raises(ValueError, match="with LoRA"):
+    message = r"^Layer 'dense\S*' came (with LoRA|quantized \(int8\))\. [^\n]*$"
+    with pytest.raises(ValueError, match=message):
         AutoInit(seed=0).initialize_model(model)
     for old, new in zip(before, values_of(model), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -11,14 +11,20 @@ from tfdeep.checks import (
     check_positive,
     check_seed,
 )
+from tfdeep.initializers.auto_init.checks import (
+    check_model,
+    check_takes_numbers,
+    check_variance,
+    too_small,
+    warn_of_probed,
+    without_rule,
+)
 from tfdeep.initializers.auto_init.inputs import (
     Backup,
     arrays,
-    check_takes_numbers,
     moments,
     of_unknown_size,
     sample,
-    too_small,
     with_inputs,
 )
 from tfdeep.initializers.auto_init.propagation import Propagation
@@ -30,7 +36,6 @@ from tfdeep.initializers.auto_init.weights import (
     Scaler,
     generator,
 )
-from tfdeep.training.wrapper import TrainingWrapper
 
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
 # of magnitude, and their mean over few would not be that of others.
@@ -93,8 +98,8 @@ class AutoInit:
         for value in keras.tree.flatten(input_mean):
             check_number("input_mean", value)
         for value in keras.tree.flatten(input_variance):
-            _check_variance("input_variance", value)
-        _check_variance("signal_variance", signal_variance)
+            check_variance("input_variance", value)
+        check_variance("signal_variance", signal_variance)
         check_seed(seed)
         self.input_mean = input_mean
         self.input_variance = input_variance
@@ -156,7 +161,7 @@ class AutoInit:
             self.signal_variance, self.distribution, self.seed, mode
         )
         state = _run(self, model, scaler, strict=strict, polish=polish)
-        _warn_of_probed(state)
+        warn_of_probed(state)
         growth = state.growth
         if growth > UNSTABLE and not polish:
             warnings.warn(
@@ -215,7 +220,7 @@ def propagate(
         _run(init, model, Redraw(seed, number), strict=strict)
         for number in range(draws)
     ]
-    _warn_of_probed(states[0])
+    warn_of_probed(states[0])
     records = average([state.records for state in states])
     return SignalReport(
         records,
@@ -226,18 +231,9 @@ def propagate(
     )
 
 
-def _run(init, model, choose, data=None, **options):
+def _run(init, model, choose, data=None, strict=False, **options):
     """One pass; all variables but those that were chosen are put back."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            f"`model` came as {type(model).__name__}. It takes a built "
-            "keras.Model. Wrap the layer in a model."
-        )
-    if isinstance(model, TrainingWrapper):
-        raise TypeError(
-            f"`model` came as a {type(model).__name__}. It takes the model "
-            "inside, which is what it initialises. Pass its `base`."
-        )
+    check_model(model)
     around = with_inputs(model)
     data = init.data if data is None else data
     if data is None and around is not model:
@@ -261,6 +257,9 @@ def _run(init, model, choose, data=None, **options):
         if guessed and isinstance(error, Exception):
             raise too_small(model, error) from error
         raise
+    if strict and state.probed:
+        backup.restore()
+        raise without_rule(state.probed)
     backup.restore(keep=[*getattr(choose, "chosen", ()), *state.kept])
     return state
 
@@ -277,23 +276,3 @@ def _remeasure(init, model, scaler, x, draws):
         ).records
         for number in range(draws)
     ]
-
-
-def _warn_of_probed(state):
-    if state.probed:
-        names = ", ".join(repr(name) for name in state.probed)
-        warnings.warn(
-            f"No rule is known for {names}: measured on a sample. Register "
-            "one with tfdeep.initializers.signal_rule, or pass strict=True "
-            "to refuse such layers.",
-            stacklevel=3,
-        )
-
-
-def _check_variance(name, value):
-    check_number(name, value)
-    if value <= 0:
-        raise ValueError(
-            f"`{name}` came as {value}. It must be a positive number. "
-            "Give the variance of the values, not their deviation."
-        )

@@ -149,17 +149,6 @@ def _not_symbolic(model, shapes=None):
     )
 
 
-def check_takes_numbers(model):
-    """A hand-written model does not say which inputs are integers."""
-    for layer in layers_of(model):
-        if isinstance(layer, keras.layers.Embedding):
-            raise ValueError(
-                f"Model '{model.name}' came hand-written, with the lookup "
-                f"'{layer.name}'. Which of its inputs are integers cannot be "
-                "known. Take them from data: AutoInit.from_data(x)."
-            )
-
-
 def structure_of(model):
     """The inputs as the model takes them: one, a list or a dict."""
     if isinstance(model, keras.Sequential):
@@ -234,16 +223,6 @@ def _check_array(array, spec):
             "`data` came with values that are infinite or not a number. "
             "Their moments do not exist. Remove them."
         )
-
-
-def too_small(model, error) -> ValueError:
-    """What to say where a model of unknown sizes failed at the usual one."""
-    return ValueError(
-        f"Model '{model.name}' came with inputs of unknown size, and failed "
-        f"at {UNKNOWN_SIZE}, the size that is tried then "
-        f"({type(error).__name__}). Give inputs of a size that it takes: "
-        "AutoInit.from_data(x)."
-    )
 
 
 def of_unknown_size(model) -> bool:

@@ -49,7 +49,6 @@ class Propagation:
             the pass measures.
         polish: whether the moments follow the sample, and chosen weights are
             corrected so that their outputs have the target's.
-        strict: whether a layer without a rule is an error.
         rng: NumPy generator of the draws that rules make.
 
     Attributes:
@@ -68,7 +67,6 @@ class Propagation:
         choose=None,
         rescale: bool = True,
         polish: bool = False,
-        strict: bool = False,
         rng=None,
     ):
         self._find_rule = find_rule
@@ -76,7 +74,6 @@ class Propagation:
         self.choose = choose
         self.rescale = rescale and not polish
         self.polish = polish
-        self.strict = strict
         self.records: list[Record] = []
         self.probed: list[str] = []
         self.growth = 1.0

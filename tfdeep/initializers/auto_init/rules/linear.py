@@ -28,7 +28,6 @@ def linear(unit):
     def apply(state, layer, call, args, kwargs):
         x = first(args, kwargs)
         before = state.signal(x)
-        refuse_changed_weights(layer)
         full = np.broadcast_to(before.second, (1, *x.shape[1:]))
         sums = np.asarray(unit(layer, full), "float64")
         number, new = state.draw(layer)
@@ -71,17 +70,6 @@ def kernel_of(layer):
     """The kernel whose outputs are the layer's."""
     last = getattr(layer, "pointwise_kernel", None)
     return layer.kernel if last is None else last
-
-
-def refuse_changed_weights(layer):
-    """A kernel that is not what the layer multiplies with."""
-    mode = getattr(layer, "quantization_mode", None)
-    if mode is not None or getattr(layer, "lora_enabled", False):
-        what = f"quantized ({mode})" if mode is not None else "with LoRA"
-        raise ValueError(
-            f"Layer '{layer.name}' came {what}. Its kernel is not what it "
-            "multiplies with. Initialise the model before that."
-        )
 
 
 def ones(*shape):
@@ -171,7 +159,6 @@ def separable(state, layer, call, args, kwargs):
     """Two kernels; each stage gets the target variance."""
     x = first(args, kwargs)
     before = state.signal(x)
-    refuse_changed_weights(layer)
     full = np.broadcast_to(before.second, (1, *x.shape[1:]))
     number, new = state.draw(layer)
     sums = depthwise_sum(layer, full).astype("float64")
@@ -191,7 +178,6 @@ def separable(state, layer, call, args, kwargs):
 @rule(layers.Embedding)
 def embedding(state, layer, call, args, kwargs):
     """Rows of a table: the law of the table's values."""
-    refuse_changed_weights(layer)
     number, new = state.draw(layer)
     sigma = state.weights(layer, layer.embeddings, 1.0, new)
     y = call(*args, **kwargs)

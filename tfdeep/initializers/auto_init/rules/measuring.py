@@ -15,13 +15,6 @@ def computed(state, layer, call, args, kwargs):
     if len(state.records) == seen and unknown(layer):
         state.probed.append(layer.name)
         state.note("no rule: measured on a sample")
-        if state.strict:
-            raise NotImplementedError(
-                f"Layer '{layer.name}' came as a {type(layer).__name__}, for "
-                "which there is no rule. Register one with "
-                "tfdeep.initializers.signal_rule, or use strict=False to "
-                "measure it on a sample."
-            )
     inputs = [x for x in keras.tree.flatten((args, kwargs)) if is_tensor(x)]
     for tensor in keras.tree.flatten(outputs):
         if is_tensor(tensor) and not state.knows(tensor):

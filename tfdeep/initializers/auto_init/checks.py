@@ -1,0 +1,84 @@
+"""What AutoInit refuses or warns of, and what it says."""
+
+import warnings
+
+import keras
+
+from tfdeep.checks import check_number
+from tfdeep.initializers.auto_init.inputs import UNKNOWN_SIZE
+from tfdeep.inside import layers_of
+from tfdeep.training.wrapper import TrainingWrapper
+
+
+def check_variance(name, value):
+    check_number(name, value)
+    if value <= 0:
+        raise ValueError(
+            f"`{name}` came as {value}. It must be a positive number. "
+            "Give the variance of the values, not their deviation."
+        )
+
+
+def check_model(model):
+    """Raise unless it is a model whose kernels are what it multiplies with."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"`model` came as {type(model).__name__}. It takes a built "
+            "keras.Model. Wrap the layer in a model."
+        )
+    if isinstance(model, TrainingWrapper):
+        raise TypeError(
+            f"`model` came as a {type(model).__name__}. It takes the model "
+            "inside, which is what it initialises. Pass its `base`."
+        )
+    for layer in layers_of(model):
+        mode = layer.quantization_mode
+        if mode is not None or getattr(layer, "lora_enabled", False):
+            what = f"quantized ({mode})" if mode is not None else "with LoRA"
+            raise ValueError(
+                f"Layer '{layer.name}' came {what}. Its kernel is not what it "
+                "multiplies with. Initialise the model before that."
+            )
+
+
+def check_takes_numbers(model):
+    """A hand-written model does not say which inputs are integers."""
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.Embedding):
+            raise ValueError(
+                f"Model '{model.name}' came hand-written, with the lookup "
+                f"'{layer.name}'. Which of its inputs are integers cannot be "
+                "known. Take them from data: AutoInit.from_data(x)."
+            )
+
+
+def too_small(model, error) -> ValueError:
+    """What to say where a model of unknown sizes failed at the usual one."""
+    return ValueError(
+        f"Model '{model.name}' came with inputs of unknown size, and failed "
+        f"at {UNKNOWN_SIZE}, the size that is tried then "
+        f"({type(error).__name__}). Give inputs of a size that it takes: "
+        "AutoInit.from_data(x)."
+    )
+
+
+def without_rule(names) -> NotImplementedError:
+    """What to say of layers without a rule where none is wanted."""
+    listed = ", ".join(map(repr, names))
+    return NotImplementedError(
+        f"The model came with {listed}, for which there is no rule. Register "
+        "one with tfdeep.initializers.signal_rule, or use strict=False to "
+        "measure them on a sample."
+    )
+
+
+def warn_of_probed(state):
+    """Name the layers that were measured on a sample."""
+    if state.probed:
+        names = ", ".join(repr(name) for name in state.probed)
+        warnings.warn(
+            f"No rule is known for {names}: measured on a sample. Register "
+            "one with tfdeep.initializers.signal_rule, or pass strict=True "
+            "to refuse such layers.",
+            stacklevel=3,
+        )
