@@ -572,6 +572,17 @@ class TestUnknownLayers:
             [keras.Input((16,)), self.Odd(), layers.Dense(4)]
         )
 
+    def test_without_weights_too(self):
+        class Half(layers.Layer):
+            def call(self, x):
+                return 0.5 * x
+
+        model = keras.Sequential([keras.Input((16,)), Half()])
+        with pytest.warns(UserWarning, match="No rule is known for 'half"):
+            assert propagate(model).records[0].second == pytest.approx(0.25)
+        with pytest.raises(NotImplementedError, match="'half"):
+            propagate(model, strict=True)
+
     def test_they_are_measured(self):
         init = AutoInit(seed=0)
         with pytest.warns(UserWarning, match="No rule is known for 'odd"):
@@ -604,6 +615,73 @@ class TestUnknownLayers:
         model = keras.Sequential([keras.Input((16,)), Triple()])
         report = propagate(model, strict=True)
         np.testing.assert_allclose(report.records[0].second, 9.0)
+
+
+class Twice(layers.Layer):
+    """It says itself what becomes of the signal."""
+
+    def call(self, x):
+        return 2.0 * x
+
+    def get_signal_moments(self, mean, variance):
+        return 2 * mean, 4 * variance
+
+
+class Joined(layers.Layer):
+    def call(self, parts):
+        return parts[0] + 3.0 * parts[1], parts[1]
+
+    def get_signal_moments(self, mean, variance):
+        return mean[0] + 3 * mean[1], variance[0] + 9 * variance[1]
+
+
+class TestLayersThatSayThemselves:
+    def test_one_input(self):
+        model = keras.Sequential([keras.Input((16,)), Twice(), Twice()])
+        report = propagate(model, 3.0, 0.5, strict=True)
+        found = [(r.mean, r.variance) for r in report.records]
+        np.testing.assert_allclose(found, [(6.0, 2.0), (12.0, 8.0)])
+
+    def test_several_inputs_and_outputs(self):
+        a, b = keras.Input((8,)), keras.Input((8,))
+        model = keras.Model([a, b], layers.Dense(4)(Joined()([a, b])[0]))
+        init = AutoInit([0.0, 1.0], [1.0, 1.0], seed=0)
+        init.initialize_model(model, strict=True)
+        expected = pytest.approx((8 * (9 + 10)) ** -0.5, rel=1e-5)
+        assert init.report.records[-1].scale == expected
+
+    def test_the_nearest_class_counts(self):
+        class Constant(layers.Dense):
+            def get_signal_moments(self, mean, variance):
+                return 0.0, 7.0
+
+        class Registered(Twice):
+            pass
+
+        @signal_rule(Registered)
+        def five(state, layer, call, args, kwargs):
+            before, y = state.signal(args[0]), call(*args, **kwargs)
+            return state.give(y, before.replace(second=5 * before.second))
+
+        for layer, second in ((Constant(16), 7.0), (Registered(), 5.0)):
+            model = keras.Sequential([keras.Input((16,)), layer])
+            report = propagate(model, strict=True)
+            np.testing.assert_allclose(report.records[0].second, second)
+
+    @pytest.mark.parametrize(
+        "moments", [None, 1.0, (0.0, -1.0), (float("nan"), 1.0), ("a", 1.0)]
+    )
+    def test_what_are_no_moments(self, moments):
+        class Wrong(Twice):
+            def get_signal_moments(self, mean, variance):
+                return moments
+
+        model = keras.Sequential([keras.Input((16,)), layers.Dense(4), Wrong()])
+        before = values_of(model)
+        with pytest.raises(ValueError, match="`get_signal_moments` of layer"):
+            AutoInit(seed=0).initialize_model(model)
+        for old, new in zip(before, values_of(model), strict=True):
+            np.testing.assert_array_equal(old, new)
 
 
 class TestUnstableChains:

@@ -67,8 +67,8 @@ def without_rule(names) -> NotImplementedError:
     listed = ", ".join(map(repr, names))
     return NotImplementedError(
         f"The model came with {listed}, for which there is no rule. Register "
-        "one with tfdeep.initializers.signal_rule, or use strict=False to "
-        "measure them on a sample."
+        "one with tfdeep.initializers.signal_rule, write a method "
+        "get_signal_moments, or use strict=False to measure on a sample."
     )
 
 

@@ -1,8 +1,9 @@
 """How the moments of each kind of layer's output follow from its input's.
 
 A rule is `rule(state, layer, call, args, kwargs)`; it makes the call and
-tells `state`, a `Propagation`, the signal of what it returns. A layer without
-a rule is computed and measured, its parts one by one.
+tells `state`, a `Propagation`, the signal of what it returns. In place of a
+rule a layer may have a method `get_signal_moments`. One with neither is
+computed and measured, its parts one by one.
 """
 
 import importlib
@@ -16,6 +17,7 @@ from tfdeep.initializers.auto_init.rules.registry import (
     RULES,
     rule,
 )
+from tfdeep.initializers.auto_init.rules.stated import METHOD, stated
 
 __all__ = ["find_rule", "rule"]
 FAMILIES = (
@@ -36,6 +38,8 @@ def find_rule(operation):
     for kind in type(operation).__mro__:
         if kind in RULES:
             return RULES[kind]
+        if METHOD in vars(kind):
+            return stated
     if not isinstance(operation, layers.Layer):
         return OPERATIONS.get(type(operation).__name__, pointwise.operation)
     return computed

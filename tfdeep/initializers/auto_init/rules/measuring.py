@@ -56,5 +56,4 @@ def unknown(layer) -> bool:
     """Whether the layer is neither Keras', nor ours, nor made of layers."""
     if not isinstance(layer, layers.Layer):
         return False
-    module = type(layer).__module__.split(".")[0]
-    return module not in ("keras", "tfdeep") and bool(layer.weights)
+    return type(layer).__module__.split(".")[0] not in ("keras", "tfdeep")

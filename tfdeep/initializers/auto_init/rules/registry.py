@@ -15,6 +15,11 @@ OPERATIONS: dict = {}
 def rule(*kinds):
     """Register a rule for classes of layers and what inherits from them.
 
+    A layer without kernels needs none if it has a method
+    `get_signal_moments(mean, variance)`, which gets the mean and variance
+    of its input (of several inputs, two lists) and returns those of its
+    outputs. The nearest class that has either counts.
+
     A rule is `rule(state, layer, call, args, kwargs)` and returns the
     layer's outputs. `call(*args, **kwargs)` computes them on a sample;
     `state.signal(x)` is what is known about a tensor, with `mean` and
