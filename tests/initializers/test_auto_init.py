@@ -725,11 +725,34 @@ class TestReport:
         assert verified.within(0.02).all()
         assert "standard error" in str(verified)
 
+    @pytest.mark.parametrize("moment", ["mean", "variance"])
+    def test_verification_of_another_moment(self, moment):
+        model = keras.Sequential(
+            [keras.Input((64,)), layers.Dense(256, "softplus")]
+        )
+        init = AutoInit(3.0, 0.5, seed=0)
+        init.initialize_model(model)
+        verified = init.report.verify(draws=8, moment=moment)
+        expected = getattr(init.report.records[0], moment)
+        assert verified.predicted[0] == expected
+        assert verified.within(0.02).all()
+        assert f"{moment.capitalize()}s" in str(verified)
+
+    def test_verification_of_no_moment(self):
+        with pytest.raises(ValueError, match="`moment` came as 'third'"):
+            propagate(mlp()).verify(moment="third")
+
     def test_a_picture(self, tmp_path):
         pytest.importorskip("matplotlib", reason="an extra")
         path = tmp_path / "signal.png"
         propagate(mlp(4)).plot(path)
         assert path.stat().st_size > 5000
+
+    def test_no_picture_of_nothing(self, tmp_path):
+        pytest.importorskip("matplotlib", reason="an extra")
+        inputs = keras.Input((4,))
+        report = propagate(keras.Model(inputs, inputs))
+        assert report.plot(tmp_path / "signal.png") is None
 
 
 @pytest.mark.parametrize(

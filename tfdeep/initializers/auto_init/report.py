@@ -9,8 +9,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tfdeep.checks import check_positive
+from tfdeep.checks import check_choice, check_positive
 from tfdeep.initializers.auto_init.propagation import Record
+
+# What can be verified, and what a table of it is called.
+MOMENTS = {"second": "Second moments", "mean": "Means", "variance": "Variances"}
 
 
 class SignalReport:
@@ -89,7 +92,7 @@ class SignalReport:
             table.add_row(r.name, r.layer, *cells, r.note)
         return table
 
-    def verify(self, x=None, draws: int = 8):
+    def verify(self, x=None, draws: int = 8, moment: str = "second"):
         """Measure what was predicted, by real forward passes.
 
         The model's weights are redrawn for each pass, and put back.
@@ -97,11 +100,13 @@ class SignalReport:
         Args:
             x: inputs, or `None` for random ones of the given statistics.
             draws: integer, at least 2, the number of passes.
+            moment: `"second"`, `"mean"` or `"variance"`, what to compare.
 
         Returns:
             A table with the arrays `predicted`, `measured` and
             `standard_error`, the list `names`, and `within(tolerance)`.
         """
+        check_choice("moment", moment, MOMENTS)
         check_positive("draws", draws)
         if draws < 2:
             raise ValueError(
@@ -109,12 +114,13 @@ class SignalReport:
                 "two draws. Pass for example 8."
             )
         passes = self._remeasure(x, draws)
-        measured = np.array([[r.second for r in one] for one in passes])
+        measured = np.array([[getattr(r, moment) for r in p] for p in passes])
         return Verification(
             [r.name for r in self.records],
-            np.array([r.second for r in self.records]),
+            np.array([getattr(r, moment) for r in self.records]),
             measured.mean(0),
             measured.std(0, ddof=1) / draws**0.5,
+            MOMENTS[moment],
         )
 
     def __str__(self):
@@ -123,7 +129,7 @@ class SignalReport:
     __repr__ = __str__
 
     def plot(self, path=None):
-        """Draw mean^2 and variance by depth; return the figure.
+        """Draw mean^2 and variance by depth; return the figure, if any.
 
         Args:
             path: where to save the picture, or `None`.
@@ -134,36 +140,38 @@ class SignalReport:
         from tfdeep.visualization import save, signal_propagation
 
         figure = signal_propagation(self.records, "Signal propagation")
-        if path is not None:
+        if path is not None and figure is not None:
             save(figure, path)
         return figure
 
 
 @dataclasses.dataclass
 class Verification:
-    """Predicted and measured second moments, call by call.
+    """Predicted and measured moments, call by call.
 
     Attributes:
         names: the layers.
-        predicted: array of E[x^2].
+        predicted: array, of E[x^2] unless another moment was asked for.
         measured: array, the mean over the draws.
         standard_error: array, of that mean.
+        title: what they are.
     """
 
     names: list[str]
     predicted: np.ndarray
     measured: np.ndarray
     standard_error: np.ndarray
+    title: str = MOMENTS["second"]
 
     def within(self, tolerance: float, errors: float = 3.0) -> np.ndarray:
         """Which calls agree within `errors` standard errors or `tolerance`."""
         allowed = np.maximum(
-            errors * self.standard_error, tolerance * self.measured
+            errors * self.standard_error, tolerance * np.abs(self.measured)
         )
         return np.abs(self.predicted - self.measured) <= allowed
 
     def __str__(self):
-        table = Table(title="Second moments, predicted and measured")
+        table = Table(title=f"{self.title}, predicted and measured")
         for name in ("layer", "predicted", "measured", "standard error"):
             table.add_column(name)
         columns = (self.predicted, self.measured, self.standard_error)
