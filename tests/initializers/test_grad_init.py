@@ -716,9 +716,36 @@ def test_labels_of_no_class(label, hand_written):
     assert same(model, before)
 
 
+def test_a_class_that_is_missing_in_a_later_batch():
+    model = mlp()
+    before = snapshot(model)
+    x, y = labelled(8)
+    with pytest.raises(ValueError, match="0 to 2"):
+        quick().initialize_model(model, [(x, y), (x, y + 1)])
+    assert same(model, before)
+
+
+def test_one_loss_for_several_outputs():
+    inputs = keras.Input((4,))
+    outputs = [layers.Dense(3)(inputs), layers.Dense(1)(inputs)]
+    model = keras.Model(inputs, outputs)
+    before = snapshot(model)
+    x, y = labelled(8)
+    with pytest.raises(ValueError, match="predictions of shape .*does not"):
+        quick().initialize_model(model, [(x, [y, y])], LOGITS)
+    assert same(model, before)
+
+
+def test_half_a_batch_of_one():
+    with pytest.raises(ValueError, match="`batch_size` came as 1.*at least 2"):
+        quick().initialize_model(mlp(), labelled(), batch_size=1)
+
+
 @pytest.mark.parametrize(
     "data,message",
     [
+        ((images(8, 4), None), "labels of shape None"),
+        ((images(8, 4), np.array(["a"] * 8)), "labels of dtype <U1"),
         ((images(8, 4), np.arange(7)), "same number of samples"),
         (labelled(3), "3 samples. A half-batch has 4"),
         ([(images(1, 4), np.zeros(1))], "batches of 1"),

@@ -182,6 +182,11 @@ class GradInit:
                 the model there and call this after the scope.
         """
         check_positive("batch_size", batch_size)
+        if batch_size < 2:
+            raise ValueError(
+                f"`batch_size` came as {batch_size}. It is that of two "
+                "half-batches. Pass at least 2."
+            )
         scaled = ScaledLoss(model, loss)
         batches = half_batches(data, batch_size, self.seed)
         with without_noise(model):
@@ -269,9 +274,11 @@ def _is_bias(path: str) -> bool:
 
 def _checked(batches, scaled):
     first = next(batches)
-    scaled.check_batch(first)
+    predicted = scaled.check_batch(first)
     yield first
-    yield from batches
+    for batch in batches:
+        scaled.check_classes(batch[1], predicted)
+        yield batch
 
 
 def _check_number(name, value, least=None, most=None):

@@ -109,7 +109,14 @@ def _unpack(batch):
             "sample_weight). Pass batches of these."
         )
     parts = keras.utils.unpack_x_y_sample_weight(batch)
-    return tree.map_structure(_array, parts)
+    x, *others = tree.map_structure(_array, parts)
+    for array in tree.flatten(others):
+        if array is not None and array.dtype.kind in "OSU":
+            raise ValueError(
+                f"`data` came with labels of dtype {array.dtype}. A loss "
+                "takes numbers. Number the classes from 0."
+            )
+    return x, *others
 
 
 def _array(value):

@@ -81,16 +81,19 @@ class ScaledLoss:
             y_pred = self.model(x, training=True)
             return self.loss(x, y, y_pred, sample_weight)
 
-    def check_batch(self, batch) -> None:
+    def check_batch(self, batch) -> Any:
         """Call the loss with zeros in place of predictions.
 
         What labels do not fit is said here, rather than within a program.
+
+        Returns:
+            The specification of the predictions.
         """
         x, y, sample_weight = tree.map_structure(_tensor, batch)
         predicted = self.model.compute_output_spec(
             tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype), x)
         )
-        _check_classes(self.kind, y, predicted)
+        self.check_classes(y, predicted)
         zeros = tree.map_structure(
             lambda spec: ops.zeros(spec.shape, spec.dtype), predicted
         )
@@ -104,6 +107,20 @@ class ScaledLoss:
                 "take. Pass labels that fit the loss and the model's output "
                 f"({str(error).splitlines()[0] if str(error) else error!r})."
             ) from error
+        return predicted
+
+    def check_classes(self, labels, predicted) -> None:
+        """Raise for a class that is not there: JAX would not say a word."""
+        loss = self.kind
+        if loss == "sparse_categorical_crossentropy":
+            loss = keras.losses.SparseCategoricalCrossentropy()
+        sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+        single = hasattr(labels, "shape") and hasattr(predicted, "shape")
+        # Labels of another shape than the loss takes: it says so itself.
+        if sparse and single and loss.ignore_class is None:
+            *sizes, classes = predicted.shape
+            if tuple(labels.shape) in (tuple(sizes), (*sizes, 1)):
+                check_labels(ops.convert_to_numpy(labels), classes)
 
     def write_back(self, scales) -> None:
         """Scale the model's weights: all of them, or none."""
@@ -119,25 +136,13 @@ class ScaledLoss:
             raise
 
 
-def _check_classes(loss, labels, predicted):
-    """Raise for a class that is not there: JAX would go on without a word."""
-    if loss == "sparse_categorical_crossentropy":
-        loss = keras.losses.SparseCategoricalCrossentropy()
-    sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
-    # Labels of another shape than the loss takes: it says so itself.
-    if sparse and loss.ignore_class is None:
-        *sizes, classes = predicted.shape
-        if tuple(labels.shape) in (tuple(sizes), (*sizes, 1)):
-            check_labels(ops.convert_to_numpy(labels), classes)
-
-
 def _tensor(value):
     return None if value is None else ops.convert_to_tensor(value)
 
 
 def _shapes(tensors):
     shapes = [tuple(t.shape) for t in tree.flatten(tensors) if t is not None]
-    return shapes[0] if len(shapes) == 1 else shapes
+    return shapes[0] if len(shapes) == 1 else shapes or None
 
 
 def loss_function(model: keras.Model, loss: Any) -> Callable:
