@@ -169,6 +169,8 @@ def _step(call, coupling, count, shared):
 def _undone_loop(call, coupling, pair, weights, states, shared, every):
     """One loop forward and one back; every so many blocks the pair is kept."""
     blocks, count = [*weights, *states][0].shape[0], len(shared)
+    # Each block writes its pair where its neighbours write theirs: what stays
+    # is the pair after the last of them, from which the way back starts anew.
     slots = np.arange(blocks, dtype="int32") // every
     last = np.append(slots[1:] != slots[:-1], True)
     several = blocks > every
