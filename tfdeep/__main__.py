@@ -21,6 +21,7 @@ from tfdeep.recipes.arguments import (
     check_name,
     check_out,
     check_seed,
+    check_workers,
 )
 
 EXIT_CODES = {"held": 0, "not held": 1, "error": 3, "interrupted": 130}
@@ -53,6 +54,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, help="folder (runs/NAME-SCALE-seedN)")
     run.add_argument(
         "--scale", default="quick", help="quick, full or paper (quick)"
+    )
+    run.add_argument(
+        "--workers",
+        default="auto",
+        help="processes that train arms side by side, where no claim compares "
+        "their times (auto: as many as cores, 1 on a GPU)",
     )
     return top
 
@@ -91,9 +98,13 @@ def run_recipe(
     name = f"{recipe.name}-{scale}-seed{seed}"
     out = check_out(arguments.out or Path("runs") / name)
 
+    workers = check_workers(arguments.workers, recipe)
+
     from tfdeep.recipes.runner import Runner
 
-    runner = Runner(recipe, out, scale, arguments.data, seed, command, console)
+    runner = Runner(
+        recipe, out, scale, arguments.data, seed, command, console, workers
+    )
     return EXIT_CODES[runner.run()]
 
 

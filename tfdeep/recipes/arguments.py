@@ -6,6 +6,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from tfdeep.recipes.recipe import Recipe
+from tfdeep.recipes.workers import fitting
+
 LARGEST_SEED = 2_000_000_000
 
 
@@ -63,6 +66,29 @@ def check_seed(text: str) -> int:
             f"{LARGEST_SEED}."
         )
     return seed
+
+
+def check_workers(text: str, recipe: Recipe) -> int:
+    """Return the number of processes for the recipe.
+
+    Raises:
+        BadArgument: if it is neither "auto" nor a number from 1 on, or if
+            there are to be several for arms that depend on each other.
+    """
+    if text == "auto":
+        return fitting(recipe)
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise BadArgument(
+            f"The workers came as {text!r}; choose a whole number from 1 on, "
+            "or auto."
+        )
+    if int(text) > 1 and not recipe.independent:
+        raise BadArgument(
+            f"{text} workers cannot share the recipe {recipe.name}: its arms "
+            "are compared by their time or need each other's results. Leave "
+            "--workers out."
+        )
+    return int(text)
 
 
 def check_out(out: Path) -> Path:

@@ -213,4 +213,5 @@ RECIPE = Recipe(
     run=run,
     curves=(),
     metrics=STARTS,
+    independent=True,
 )

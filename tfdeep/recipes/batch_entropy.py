@@ -241,4 +241,5 @@ RECIPE = Recipe(
     curves=("accuracy",),
     metrics=("test_error", "last_entropy"),
     pictures=pictures,
+    independent=True,
 )

@@ -158,4 +158,5 @@ RECIPE = Recipe(
     run=run,
     curves=("loss",),
     metrics=("steps", "train_error"),
+    independent=True,
 )

@@ -32,6 +32,7 @@ class Context:
         settings: the scale's settings as attributes.
         seeds: tuple of integers.
         results: the `Results` recorded so far.
+        only: name of the one arm that is run; all if `None`.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Context:
         save: Callable[[], None] = lambda: None,
     ):
         chosen = recipe.scales[scale]
+        self.terms = (recipe, scale, data, seed)
         self.recipe = recipe
         self.scale = scale
         self.settings: Any = SimpleNamespace(**chosen.settings)
         self.data = data or chosen.data or recipe.data
         self.seeds = tuple(range(seed, seed + chosen.seeds))
         self.results = Results()
+        self.only: str | None = None
         self.console = console or Console()
         self.progress = RunProgress(self.console, f"{recipe.name} ({scale})")
         self.interruption = Interruption()
@@ -90,13 +93,19 @@ class Context:
         drawn = np.random.default_rng(0).permutation(len(x))[:limit]
         return x[drawn], y[drawn]
 
+    def arms(self) -> dict[str, Callable[[], Any]]:
+        """The arms that are run, and the function that builds each."""
+        every = self.recipe.arms(self)
+        names = every if self.only is None else (self.only,)
+        return {name: every[name] for name in names}
+
     def runs(self) -> Iterator[Run]:
         """Yield every arm with every seed, its model at its beginning.
 
         Each arm is built once; for a further seed the same model is reset, so
         that its training step is traced once.
         """
-        arms = self.recipe.arms(self)
+        arms = self.arms()
         self.progress.expect(len(arms) * len(self.seeds))
         for arm, build in arms.items():
             model = None

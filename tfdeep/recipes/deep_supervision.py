@@ -123,4 +123,5 @@ RECIPE = Recipe(
     run=run,
     curves=("accuracy", "val_accuracy"),
     metrics=("test_error", "low_probe_error"),
+    independent=True,
 )

@@ -112,4 +112,5 @@ RECIPE = Recipe(
     arms=arms,
     run=run,
     metrics=("test_error", "parameters"),
+    independent=True,
 )

@@ -157,4 +157,5 @@ RECIPE = Recipe(
     run=run,
     curves=("loss", "val_loss"),
     metrics=("gap", "test_error", "sampled_error"),
+    independent=True,
 )

@@ -145,4 +145,5 @@ RECIPE = Recipe(
     arms=arms,
     run=run,
     metrics=("test_error", "initialization_cpu_seconds"),
+    independent=True,
 )

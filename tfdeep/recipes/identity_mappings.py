@@ -100,4 +100,5 @@ RECIPE = Recipe(
     run=run,
     curves=("loss", "val_accuracy"),
     metrics=("train_error", "test_error"),
+    independent=True,
 )

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -44,8 +45,20 @@ class Timer:
         self.cpu = time.process_time() - cpu
 
 
+def cpu_of_children() -> float:
+    """Return the CPU seconds of all processes that this one saw end.
+
+    Example:
+        >>> cpu_of_children() >= 0.0
+        True
+    """
+    return os.times().children_user + os.times().children_system
+
+
 def peak_memory() -> float | None:
-    """Return the largest resident memory of the process so far, in MiB.
+    """Return the largest resident memory so far, in MiB.
+
+    That of this process, or of one that it saw end.
 
     Returns:
         The figure, or `None` where the system does not tell.
@@ -59,7 +72,10 @@ def peak_memory() -> float | None:
         import resource
     except ImportError:  # Windows has no such module.
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     unit = 1 if sys.platform == "darwin" else 1024
     return peak * unit / 2**20
 

@@ -296,4 +296,5 @@ RECIPE = Recipe(
     curves=("accuracy",),
     metrics=("test_error", "audited_epsilon", "training_cpu_seconds"),
     pictures=pictures,
+    independent=True,
 )

@@ -97,8 +97,12 @@ class RunProgress:
 
     def end(self) -> None:
         """Say that this arm and seed is done."""
-        self._bars.advance(self._whole)
+        self.advance()
         self._line(f"done in {time.monotonic() - self._begun:.0f} s")
+
+    def advance(self) -> None:
+        """Count one more pair of arm and seed."""
+        self._bars.advance(self._whole)
 
     def _line(self, text: str) -> None:
         """Print a plain line where there are no bars."""

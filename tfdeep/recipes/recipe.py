@@ -102,6 +102,9 @@ class Recipe:
         metrics: recorded metrics that are compared in a plot; all if empty.
         pictures: function from the `Results` to further figures, by file
             name.
+        independent: boolean, whether arms may be trained side by side: `run`
+            does nothing but loop over `context.runs()`, no arm needs another
+            one's results, and no claim compares their times.
     """
 
     name: str
@@ -115,3 +118,4 @@ class Recipe:
     curves: tuple[str, ...] = ("val_accuracy",)
     metrics: tuple[str, ...] = ()
     pictures: Callable[[Results], Mapping[str, Any]] | None = None
+    independent: bool = False

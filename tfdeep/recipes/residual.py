@@ -119,4 +119,5 @@ RECIPE = Recipe(
     run=run,
     curves=("accuracy", "val_accuracy"),
     metrics=("train_error", "test_error"),
+    independent=True,
 )

@@ -99,4 +99,5 @@ RECIPE = Recipe(
     run=run,
     curves=("loss", "val_accuracy"),
     metrics=("test_error", "least_entropy"),
+    independent=True,
 )

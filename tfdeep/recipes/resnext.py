@@ -104,4 +104,5 @@ RECIPE = Recipe(
     arms=arms,
     run=run,
     metrics=("test_error", "multiply_adds", "parameters"),
+    independent=True,
 )

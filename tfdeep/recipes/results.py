@@ -83,6 +83,18 @@ class Results:
     def __init__(self) -> None:
         self._arms: dict[str, dict[int, Entry]] = {}
 
+    @classmethod
+    def together(cls, parts: Iterable[Results]) -> Results:
+        """Return the entries of several results, in their order.
+
+        Where two have the same arm and seed, the later one counts.
+        """
+        whole = cls()
+        for part in parts:
+            for arm, seeds in part._arms.items():
+                whole._arms.setdefault(arm, {}).update(seeds)
+        return whole
+
     def entry(self, arm: str, seed: int) -> Entry:
         """Return what `arm` left with `seed`, empty at first."""
         return self._arms.setdefault(arm, {}).setdefault(seed, Entry())

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tfdeep.recipes.context import Context
 from tfdeep.recipes.machine import accelerators, machine, versions
-from tfdeep.recipes.measure import Timer, peak_memory
+from tfdeep.recipes.measure import Timer, cpu_of_children, peak_memory
 from tfdeep.recipes.plots import draw_plots, remove_plots
 from tfdeep.recipes.recipe import Recipe, Verdict
 from tfdeep.recipes.report import (
@@ -26,6 +26,7 @@ from tfdeep.recipes.report import (
     results_to_dict,
     write_json,
 )
+from tfdeep.recipes.workers import run_side_by_side
 
 FILE = "result.json"
 
@@ -41,6 +42,8 @@ class Runner:
         seed: integer, the first seed.
         command: the command line that made the run.
         console: where to write; a new console if `None`.
+        workers: integer, the number of processes that train arms side by
+            side; above 1 for recipes whose arms are independent.
     """
 
     def __init__(
@@ -52,17 +55,20 @@ class Runner:
         seed: int = 0,
         command: str = "",
         console: Console | None = None,
+        workers: int = 1,
     ):
         self.recipe = recipe
         self.out = out
         self.context = Context(recipe, scale, data, seed, console, self.save)
         self.console = self.context.console
+        self.workers = workers
         self.status = "running"
         self.verdicts: dict[str, Verdict] = {}
         self.plots: list[str] = []
         self.error: str | None = None
         self._header = self._describe(command)
         self._timer = Timer()
+        self._children = cpu_of_children()
 
     def run(self) -> str:
         """Run the recipe to its end, or to an interruption or an error.
@@ -75,7 +81,10 @@ class Runner:
         self.save()
         try:
             with self.context.interruption, self.context.progress:
-                self.recipe.run(self.context)
+                if self.workers > 1:
+                    run_side_by_side(self.context, self.workers)
+                else:
+                    self.recipe.run(self.context)
             self._judge()
         except KeyboardInterrupt:
             self.status = "interrupted"
@@ -97,7 +106,7 @@ class Runner:
             "status": self.status,
             **self._header,
             "wall_seconds": self._timer.wall,
-            "cpu_seconds": self._timer.cpu,
+            "cpu_seconds": self._timer.cpu + cpu_of_children() - self._children,
             "peak_memory_mib": peak_memory(),
             "error": self.error,
             "claims": claims_to_list(self.recipe, self.verdicts),
@@ -117,6 +126,7 @@ class Runner:
             "data": context.data,
             "seed": context.seeds[0],
             "seeds": list(context.seeds),
+            "workers": self.workers,
             "command": command,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
@@ -131,6 +141,7 @@ class Runner:
         self._say(f"{recipe.title} ({recipe.paper})")
         self._say(
             f"scale {context.scale} ({about}), data {context.data}, seeds {seeds}"
+            + (f", {self.workers} workers" if self.workers > 1 else "")
         )
         if context.scale == "paper" and not accelerators():
             self._say(
