@@ -237,7 +237,8 @@ def test_auto_checkpoints_follow_gamma_dtype_and_depth():
 
     assert auto(0.9) == 42 and auto(0.5) == 6 and auto(0.001) == 1
     assert auto(1.0) == 1000 and auto(0.9, count=20) == 20
-    assert auto(0.9, "float64", "float64") == 232
+    assert auto(0.9, "float64", "float64", count=232) == 232
+    assert auto(0.9, "float64", "float64", count=233) == 117
     assert auto(0.9, compute="bfloat16") == 10
 
 

@@ -147,7 +147,9 @@ def checkpoints(every, gamma: float, stream: str, compute: str, count: int):
             the gradient above 1e-4.
     """
     if every == "auto":
-        return min(count, _steps(gamma, AIM, stream, compute))
+        # As few pairs as the aim allows, and as far apart as each other.
+        most = _steps(gamma, AIM, stream, compute)
+        return math.ceil(count / math.ceil(count / most))
     every = count if every is None else min(every, count)
     most = _steps(gamma, LIMIT, stream, compute)
     if every > most:

@@ -45,7 +45,12 @@ class Context:
         save: Callable[[], None] = lambda: None,
     ):
         chosen = recipe.scales[scale]
-        self.terms = (recipe, scale, data, seed)
+        self.terms = {
+            "recipe": recipe,
+            "scale": scale,
+            "data": data,
+            "seed": seed,
+        }
         self.recipe = recipe
         self.scale = scale
         self.settings: Any = SimpleNamespace(**chosen.settings)

@@ -130,15 +130,18 @@ class _Stop:
         self.event = event
 
     def check(self) -> None:
-        """Raise `KeyboardInterrupt` if the run is over."""
-        if self.event.is_set():
+        """Raise `KeyboardInterrupt` if the run is over, or its process."""
+        parent = multiprocessing.parent_process()
+        if self.event.is_set() or not (parent and parent.is_alive()):
             raise KeyboardInterrupt
 
 
 _CONTEXT: Any = None  # Of this process, if it is one of the workers.
 
 
-def _begin(terms: tuple, messages: Any, stop: Any, threads: int) -> None:
+def _begin(
+    terms: dict[str, Any], messages: Any, stop: Any, threads: int
+) -> None:
     """Make a worker's context, once per process."""
     global _CONTEXT
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The first process decides.
@@ -147,7 +150,7 @@ def _begin(terms: tuple, messages: Any, stop: Any, threads: int) -> None:
 
     lines: Any = _Messages(messages)
     _CONTEXT = Context(
-        *terms,
+        **terms,
         console=Console(file=lines, width=1000),
         save=lambda: messages.put(None),
     )
