@@ -165,9 +165,9 @@ def memory(model, x, y) -> float:
 
 
 def rise(model, x, y) -> float:
-    """By how many MiB a step raises the process, the median of three."""
+    """By how many MiB a step raises the process, the median of nine."""
     found = []
-    for _ in range(3):
+    for _ in range(9):
         forget_peak()
         before = resident_gib()
         model.train_on_batch(x, y)

@@ -49,6 +49,24 @@ def test_gradients_in_double_precision(routing, every, compiled, float64):
     assert error(*results) <= 1e-12
 
 
+@pytest.mark.parametrize("scale", [0.2, 0.5])
+@pytest.mark.parametrize("routing", ["dynamic", "sda"])
+def test_gradients_of_a_hundred_blocks_in_single_precision(routing, scale):
+    settings = {"count": 100, "routing": routing}
+    ours, plain = (capsules(recompute=r, **settings) for r in (True, False))
+    rng = np.random.default_rng(0)
+    for weight in ours.trainable_variables:
+        weight.assign(scale * rng.normal(size=weight.shape))
+    copy_weights(ours, plain)
+    assert ours.every == 34  # Three parts as long as each other.
+    x = images(3, 5, 3)
+    results = [
+        flat(gradients(layer, x, True, training=True))
+        for layer in (ours, plain)
+    ]
+    assert error(*results) < 1e-4
+
+
 @pytest.mark.parametrize("routing", ["dynamic", "sda"])
 def test_equals_plain_layers(routing):
     layer = capsules(gamma=0.7, routing=routing)

@@ -171,11 +171,8 @@ def _undone_loop(call, coupling, pair, weights, states, shared, every):
     blocks, count = [*weights, *states][0].shape[0], len(shared)
     # Each block writes its pair where its neighbours write theirs: what stays
     # is the pair after the last of them, from which the way back starts anew.
-    # The end of all is no slot: the last blocks write nothing.
-    parts = np.arange(blocks, dtype="int32") // every
-    writes = parts < parts[-1]
-    slots = np.minimum(parts, parts[-1] - 1)
-    ends = np.append(parts[1:] != parts[:-1], False)
+    slots = np.arange(blocks, dtype="int32") // every
+    last = np.append(slots[1:] != slots[:-1], True)
     several = blocks > every
 
     def forward(primals, constants):
@@ -185,23 +182,27 @@ def _undone_loop(call, coupling, pair, weights, states, shared, every):
             return backend.scan(step, primals[:2], inputs)
 
         def keeping(carry, inputs):
-            slot, writes, *inputs = inputs
+            slot, *inputs = inputs
             pair, new = step(carry[:2], inputs)
-            kept = []
-            for held, x in zip(carry[2:], pair, strict=True):
-                x = ops.where(writes, x, ops.take(held, slot, axis=0))
-                place = ops.reshape(slot, (1, 1))
-                kept.append(ops.scatter_update(held, place, x[None]))
+            slot = ops.reshape(slot, (1, 1))
+            kept = [
+                ops.scatter_update(held, slot, x[None])
+                for held, x in zip(carry[2:], pair, strict=True)
+            ]
             return [*pair, *kept], new
 
         empty = [
-            ops.stack([ops.zeros_like(x)] * parts[-1]) for x in primals[:2]
+            ops.stack([ops.zeros_like(x)] * (slots[-1] + 1))
+            for x in primals[:2]
         ]
-        return backend.scan(
+        carry, new = backend.scan(
             keeping,
             [*primals[:2], *empty],
-            [*map(ops.convert_to_tensor, (slots, writes)), *inputs],
+            [ops.convert_to_tensor(slots), *inputs],
         )
+        kept = carry[2:]
+        # The end lies in the last slot, and only there.
+        return [*[held[-1] for held in kept], *kept], new
 
     def backward(primals, constants, outputs, cotangents):
         undone = _undo_step(call, coupling, len(weights), constants[:count])
@@ -219,11 +220,9 @@ def _undone_loop(call, coupling, pair, weights, states, shared, every):
             ]
             return undone([*pair, *carry[2:]], inputs)
 
+        places = [ops.convert_to_tensor(x) for x in (slots, last)]
         carry, found = backend.scan(
-            from_kept,
-            carry,
-            [*map(ops.convert_to_tensor, (slots, ends)), *inputs],
-            reverse=True,
+            from_kept, carry, [*places, *inputs], reverse=True
         )
         return [*carry[2:], *found]
 
