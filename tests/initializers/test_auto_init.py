@@ -275,6 +275,38 @@ class TestTheModel:
         for old, new in zip(before, values_of(model), strict=True):
             np.testing.assert_array_equal(old, new)
 
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    @pytest.mark.parametrize("weight", ["kernel", "bias", "gamma", "frozen"])
+    @pytest.mark.parametrize("what", ["resample", "rescale", "propagate"])
+    def test_weights_that_are_not_finite_are_named(self, what, weight, value):
+        model = mlp(2)
+        model.add(layers.BatchNormalization())
+        model.layers[1].trainable = False
+        broken = {
+            "kernel": model.layers[0].kernel,
+            "bias": model.layers[0].bias,
+            "gamma": model.layers[3].gamma,
+            "frozen": model.layers[1].kernel,
+        }[weight]
+        values = np.array(broken)
+        values.flat[0] = value
+        broken.assign(values)
+        before = values_of(model)
+        init = AutoInit(seed=0)
+        if (what, weight) == ("resample", "kernel"):  # It is drawn anew.
+            init.initialize_model(model, what)
+            assert all(np.all(np.isfinite(v)) for v in values_of(model))
+            return
+        message = f"Weight '{broken.path}' came with values"
+        with pytest.raises(ValueError, match=message):
+            if what == "propagate":
+                propagate(model)
+            else:
+                init.initialize_model(model, what)
+        for old, new in zip(before, values_of(model), strict=True):
+            np.testing.assert_array_equal(old, new)
+        assert init.report is None
+
     def test_a_failure_leaves_the_model_as_it_was(self):
         class Failing(layers.Layer):
             def call(self, x):

@@ -3,9 +3,11 @@
 import warnings
 
 import keras
+import numpy as np
 
 from tfdeep.checks import check_number
 from tfdeep.initializers.auto_init.inputs import UNKNOWN_SIZE
+from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.inside import layers_of
 from tfdeep.training.wrapper import TrainingWrapper
 
@@ -38,6 +40,17 @@ def check_model(model):
             raise ValueError(
                 f"Layer '{layer.name}' came {what}. Its kernel is not what it "
                 "multiplies with. Initialise the model before that."
+            )
+
+
+def check_finite(weights):
+    """Raise if the signal would meet values that have no moments."""
+    for variable in weights:
+        if not np.all(np.isfinite(to_numpy(variable))):
+            raise ValueError(
+                f"Weight '{variable.path}' came with values that are infinite "
+                "or not a number. The signal it passes on has no moments; "
+                "the model is as it was. Load or set finite values first."
             )
 
 

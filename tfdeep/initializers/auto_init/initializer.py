@@ -12,6 +12,7 @@ from tfdeep.checks import (
     check_seed,
 )
 from tfdeep.initializers.auto_init.checks import (
+    check_finite,
     check_model,
     check_takes_numbers,
     check_variance,
@@ -152,8 +153,9 @@ class AutoInit:
 
         Raises:
             ValueError: for a model that is not built or cannot be called
-                symbolically, and for quantized layers or layers with LoRA.
-                The model is as it was.
+                symbolically, for quantized layers or layers with LoRA, and
+                for weights that are not finite and not drawn anew. The model
+                is as it was.
             NotImplementedError: if `strict` and a layer has no rule.
         """
         check_choice("mode", mode, ("resample", "rescale"))
@@ -234,6 +236,7 @@ def propagate(
 def _run(init, model, choose, data=None, strict=False, **options):
     """One pass; all variables but those that were chosen are put back."""
     check_model(model)
+    check_finite(model.weights if choose.reads else model.non_trainable_weights)
     around = with_inputs(model)
     data = init.data if data is None else data
     if data is None and around is not model:
@@ -261,6 +264,11 @@ def _run(init, model, choose, data=None, strict=False, **options):
         backup.restore()
         raise without_rule(state.probed)
     backup.restore(keep=[*getattr(choose, "chosen", ()), *state.kept])
+    try:
+        check_finite(model.weights)  # Of those that were not drawn anew.
+    except ValueError:
+        backup.restore()
+        raise
     return state
 
 

@@ -43,13 +43,14 @@ class Scaler:
         chosen: the variables it set.
         deviations: their standard deviations, by `id`.
         skipped: list of `(layer, reason)` of those it left alone.
+        reads: whether kernels get their values from those that are there.
     """
 
     def __init__(self, signal_variance, distribution, seed, mode):
         self.signal_variance = signal_variance
         self.distribution = distribution
         self.seed = seed
-        self.mode = mode
+        self.reads = mode == "rescale"
         self.chosen: list = []
         self.deviations: dict[int, float] = {}
         self.skipped: list[tuple[str, str]] = []
@@ -60,7 +61,7 @@ class Scaler:
             self.skipped.append((layer.name, reason))
             return None, f"left alone: {reason}"
         deviation = (self.signal_variance / unit_second) ** 0.5
-        if self.mode == "rescale":
+        if self.reads:
             values = to_numpy(variable).astype("float64")
             values = values * (deviation / np.sqrt(np.mean(values**2)))
         else:
@@ -88,6 +89,8 @@ class Redraw:
 
     What a `Scaler` drew is drawn anew; other values are shuffled.
     """
+
+    reads = True  # What it does not draw it shuffles.
 
     def __init__(self, seed, number: int, scaler: Scaler | None = None):
         self.rng = generator(seed, number)
