@@ -43,11 +43,17 @@ def check_boolean(name: str, value: Any) -> None:
         )
 
 
-def check_labels(labels: Any, classes: int) -> None:
-    """Raise `ValueError` unless an array numbers so many classes from 0."""
+def check_labels(
+    labels: Any, classes: int, output: str | int | None = None
+) -> None:
+    """Raise `ValueError` unless an array numbers so many classes from 0.
+
+    The message names the `output` they are for, if there are several.
+    """
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        whose = "" if output is None else f" of the output {output!r}"
         raise ValueError(
-            f"The labels came from {labels.min()} to {labels.max()}. A "
+            f"The labels{whose} came from {labels.min()} to {labels.max()}. A "
             f"loss of {classes} classes takes numbers from 0 to {classes - 1}. "
             "Number the classes so, or tell more of them apart."
         )

@@ -725,6 +725,109 @@ def test_a_class_that_is_missing_in_a_later_batch():
     assert same(model, before)
 
 
+def two_heads(named, hand_written=False):
+    """A model that tells apart three classes and, elsewhere, five."""
+    if hand_written:
+        return HandWrittenHeads(named)
+    inputs = keras.Input((4,))
+    outputs = {
+        "three": layers.Dense(3, name="three")(inputs),
+        "five": layers.Dense(5, name="five")(inputs),
+    }
+    return keras.Model(inputs, outputs if named else list(outputs.values()))
+
+
+class HandWrittenHeads(keras.Model):
+    def __init__(self, named):
+        super().__init__()
+        self.named = named
+        self.three, self.five = layers.Dense(3), layers.Dense(5)
+
+    def call(self, x):
+        outputs = {"three": self.three(x), "five": self.five(x)}
+        return outputs if self.named else list(outputs.values())
+
+
+# What to compile with, and how many labels of `three` and `five` come.
+NAME = "sparse_categorical_crossentropy"
+LOSSES = {
+    "list": [LOGITS, NAME],
+    "one": NAME,
+    "function": [keras.losses.sparse_categorical_crossentropy] * 2,
+    "dict": {"five": LOGITS, "three": "SparseCategoricalCrossentropy"},
+    "partial": [None, LOGITS],
+}
+
+
+CASES = [
+    ("list", False, "list"),
+    ("one", False, "list"),
+    ("one", True, "dict"),
+    ("function", False, "tuple"),
+    ("dict", True, "dict"),
+    ("partial", False, "last"),
+    ("partial", False, "list"),
+]
+# Of a hand-written model Keras does not know what outputs in a list are called.
+NAMED_BY_LAYERS = [("dict", False, "dict"), ("dict", False, "list")]
+
+
+@pytest.mark.parametrize(
+    "loss,named,labels,hand_written",
+    [(*case, False) for case in CASES + NAMED_BY_LAYERS]
+    + [(*case, True) for case in CASES],
+)
+def test_classes_of_several_outputs(loss, named, labels, hand_written):
+    model = two_heads(named, hand_written)
+    model.compile("sgd", LOSSES[loss])
+    x = images(8, 4)
+    model(x)
+
+    def data(three, five):
+        five = np.arange(8) % five
+        three = np.arange(8) % three
+        y = {
+            "list": [three, five],
+            "tuple": (three, five),
+            "dict": {"three": three, "five": five},
+            "last": [five],
+        }[labels]
+        return [(x, y)]
+
+    quick(1).initialize_model(model, data(3, 5))
+    before = snapshot(model)
+    with pytest.raises(ValueError, match="output .* from 0 to 5.*0 to 4"):
+        quick(1).initialize_model(model, data(3, 6))
+    if loss != "partial":
+        with pytest.raises(ValueError, match="output .* from 0 to 3.*0 to 2"):
+            quick(1).initialize_model(model, data(4, 5))
+    assert same(model, before)
+
+
+def test_classes_of_two_outputs_of_one_layer():
+    one, other = keras.Input((4,)), keras.Input((4,))
+    layer = layers.Dense(3)
+    model = keras.Model([one, other], [layer(one), layer(other)])
+    model.compile("sgd", [LOGITS, LOGITS])
+    x, y = labelled(8)
+    quick(1).initialize_model(model, [((x, x), (y, y))])
+    for wrong in ((y + 1, y), (y, y + 1)):
+        with pytest.raises(ValueError, match="output .* came from 1 to 3"):
+            quick(1).initialize_model(model, [((x, x), wrong)])
+
+
+def test_classes_beside_another_loss():
+    model = two_heads(named=True)
+    model.compile("sgd", {"three": "mse", "five": LOGITS})
+    y = {"three": images(8, 3), "five": np.arange(8) % 5}
+    quick(1).initialize_model(model, [(images(8, 4), y)])
+    before = snapshot(model)
+    y["five"] = y["five"] + 1
+    with pytest.raises(ValueError, match="output 'five' came from 1 to 5"):
+        quick(1).initialize_model(model, [(images(8, 4), y)])
+    assert same(model, before)
+
+
 def test_one_loss_for_several_outputs():
     inputs = keras.Input((4,))
     outputs = [layers.Dense(3)(inputs), layers.Dense(1)(inputs)]

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep import backend
-from tfdeep.checks import check_labels
+from tfdeep.initializers.classes import check_classes
 from tfdeep.initializers.without_noise import every_layer
 
 
@@ -38,6 +38,7 @@ class ScaledLoss:
         check_model(model)
         self.model = model
         self.loss = loss_function(model, loss)
+        self.compiled = loss is None
         self.kind = model.loss if loss is None else loss
         self.variables = list(model.trainable_variables)
         self.weights = [ops.convert_to_tensor(v.value) for v in self.variables]
@@ -111,16 +112,8 @@ class ScaledLoss:
 
     def check_classes(self, labels, predicted) -> None:
         """Raise for a class that is not there: JAX would not say a word."""
-        loss = self.kind
-        if loss == "sparse_categorical_crossentropy":
-            loss = keras.losses.SparseCategoricalCrossentropy()
-        sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
-        single = hasattr(labels, "shape") and hasattr(predicted, "shape")
-        # Labels of another shape than the loss takes: it says so itself.
-        if sparse and single and loss.ignore_class is None:
-            *sizes, classes = predicted.shape
-            if tuple(labels.shape) in (tuple(sizes), (*sizes, 1)):
-                check_labels(ops.convert_to_numpy(labels), classes)
+        if self.compiled or not tree.is_nested(predicted):
+            check_classes(self.model, self.kind, labels, predicted)
 
     def write_back(self, scales) -> None:
         """Scale the model's weights: all of them, or none."""

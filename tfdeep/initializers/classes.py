@@ -1,0 +1,81 @@
+"""Labels that number classes, matched with the outputs of a model.
+
+A label of no class is an error on TensorFlow, and on JAX a number that is not
+one, far from here.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from tfdeep.checks import check_labels
+
+SPARSE = (
+    keras.losses.sparse_categorical_crossentropy,
+    "sparse_categorical_crossentropy",
+    "SparseCategoricalCrossentropy",
+)
+
+
+def check_classes(model: keras.Model, loss: Any, labels: Any, predicted: Any):
+    """Raise for a class that is not there, in any of the outputs.
+
+    Labels of another form than the loss takes are left to the loss.
+
+    Args:
+        model: the model, which may know the names of its outputs.
+        loss: what `compile` takes, one loss or a list or dict of them.
+        labels: arrays, in the structure that `fit` takes.
+        predicted: what the model returns, or the specification of it.
+    """
+    several = tree.is_nested(predicted)
+    for name, one, y, y_pred in _by_output(model, loss, labels, predicted):
+        shape = getattr(y_pred, "shape", ())
+        if not (shape and _is_sparse(one) and hasattr(y, "shape")):
+            continue
+        *sizes, classes = shape
+        if tuple(y.shape) in (tuple(sizes), (*sizes, 1)):
+            y = ops.convert_to_numpy(y)
+            check_labels(y, classes, name if several else None)
+
+
+def _by_output(model, loss, labels, predicted) -> Iterator[tuple]:
+    """Name, loss, labels and prediction of each output that has a loss.
+
+    As in Keras a list is in the order of the outputs, a dict by their names,
+    one loss is for all, and outputs without one may have no labels.
+    """
+    if isinstance(predicted, dict):
+        names = tree.flatten({name: name for name in predicted})
+    else:
+        numbers = list(range(len(tree.flatten(predicted))))
+        names = getattr(model, "output_names", None) or numbers
+        if len(set(names)) < len(names):  # One layer gives several.
+            names = numbers
+    if not tree.is_nested(loss):
+        loss = dict.fromkeys(names, loss)
+    losses = _named(names, loss)
+    losses = {n: losses[n] for n in names if losses.get(n) is not None}
+    outputs = _named(names, predicted)
+    targets = _named(names, labels) or _named(list(losses), labels)
+    for name, one in losses.items():
+        if name in outputs and name in targets:
+            yield name, one, targets[name], outputs[name]
+
+
+def _named(names, values) -> dict:
+    if isinstance(values, dict):
+        return values
+    flat = tree.flatten(values)
+    if len(flat) != len(names):
+        return {}
+    return dict(zip(names, flat, strict=True))
+
+
+def _is_sparse(loss) -> bool:
+    """Whether the loss takes numbers of classes, and each is one."""
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        return loss.ignore_class is None
+    return loss in SPARSE
