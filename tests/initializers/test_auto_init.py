@@ -865,10 +865,48 @@ class Batches(keras.utils.PyDataset):
         return np.ones((3, 8)), np.zeros(3)
 
 
-@pytest.mark.parametrize("data", ["abc", None, {"a": ["b"]}, Batches()])
-def test_data_of_no_numbers(data):
-    with pytest.raises(TypeError, match="takes numbers"):
+@pytest.mark.parametrize(
+    "data,message",
+    [
+        ("abc", "a single text"),
+        (None, "a NoneType of dtype object"),
+        ({"a": ["b"]}, "a single text"),
+        (Batches(), "a Batches of dtype object"),
+        (np.ones((3, 8), "O"), "a ndarray of dtype object"),
+        (np.ones((3, 8), "complex64"), "a ndarray of dtype complex64"),
+        (np.zeros((3, 8), "datetime64[s]"), "a ndarray of dtype datetime64"),
+    ],
+)
+def test_data_of_no_numbers(data, message):
+    with pytest.raises(TypeError, match=f"{message}.*takes numbers"):
         AutoInit.from_data(data)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("dtype", ["complex64", "bfloat16"])
+def test_a_data_set_of_numbers_of_another_kind(dtype):
+    import tensorflow as tf
+
+    x = tf.cast(np.arange(24).reshape(3, 8), dtype)
+    for data in (x, tf.data.Dataset.from_tensors(x)):
+        if dtype == "complex64":
+            with pytest.raises(TypeError, match="complex64.*takes numbers"):
+                AutoInit.from_data(data)
+        else:
+            init = AutoInit.from_data(data, seed=0)
+            assert init.input_mean == [11.5]
+            init.initialize_model(mlp(1, inputs=8))
+
+
+@pytest.mark.parametrize("dtype", ["U", "S", "O"])
+def test_text_for_a_model_of_numbers(dtype):
+    model = mlp(1)
+    before = values_of(model)
+    data = np.full((5, 32), "a", dtype)
+    with pytest.raises(ValueError, match="came as text for the input"):
+        AutoInit.from_data(data).initialize_model(model)
+    for old, new in zip(before, values_of(model), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 @pytest.mark.parametrize("kind", ["Dense", int, layers.Dense(2)])

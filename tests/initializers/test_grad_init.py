@@ -849,6 +849,8 @@ def test_half_a_batch_of_one():
     [
         ((images(8, 4), None), "labels of shape None"),
         ((images(8, 4), np.array(["a"] * 8)), "labels of dtype <U1"),
+        ((images(8, 4), np.full(8, None)), "labels of dtype object"),
+        ((images(8, 4), np.ones(8, "c8")), "labels of dtype complex64"),
         ((images(8, 4), np.arange(7)), "same number of samples"),
         (labelled(3), "3 samples. A half-batch has 4"),
         ([(images(1, 4), np.zeros(1))], "batches of 1"),
@@ -863,6 +865,68 @@ def test_data_that_does_not_do(data, message):
     before = snapshot(model)
     with pytest.raises(ValueError, match=message):
         quick().initialize_model(model, data, batch_size=8)
+    assert same(model, before)
+
+
+TEXT = np.array([["a b", "b", "c", ""]] * 8)
+
+
+@pytest.mark.parametrize("text", [TEXT, TEXT.astype("S"), TEXT.astype("O")])
+@pytest.mark.parametrize("hand_written", [False, True])
+def test_text_for_a_model_of_numbers(text, hand_written):
+    model = HandWritten() if hand_written else mlp()
+    model.compile("sgd", LOGITS)
+    model(images(2, 4))
+    before = snapshot(model)
+    data = text, np.zeros(8)
+    message = "^`data` came (as|with) text for the (input|model) '[^\n]*$"
+    with pytest.raises(ValueError, match=message):
+        quick().initialize_model(model, data, batch_size=8)
+    assert same(model, before)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("text", [TEXT, TEXT.astype("S"), TEXT.astype("O")])
+def test_text_for_a_model_of_text(text):
+    words = layers.TextVectorization(
+        output_sequence_length=2, vocabulary=["a", "b", "c"]
+    )
+    model = keras.Sequential(
+        [
+            keras.Input((1,), dtype="string"),
+            words,
+            layers.Embedding(5, 4),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    y = np.arange(8) % 3
+    quick(1).initialize_model(model, [(text[:, :1], y)], LOGITS)
+    with pytest.raises(ValueError, match="came as numbers for the input"):
+        quick(1).initialize_model(model, [(images(8, 1), y)], LOGITS)
+
+
+@pytest.mark.parametrize(
+    "x,message",
+    [
+        (np.ones((8, 4), "O"), "inputs of dtype object"),
+        (np.full((8, 4), None), "inputs of dtype object"),
+        (np.zeros((8, 4), "datetime64[s]"), "inputs of dtype datetime64"),
+        (np.ones((8, 4), "complex64"), "came as complex numbers for the inp"),
+        ([images(8, 4), TEXT], "came as text for the input 'two'"),
+        ({"two": TEXT, "one": images(8, 4)}, "as text for the input 'two'"),
+    ],
+)
+def test_inputs_that_are_no_numbers(x, message):
+    model = mlp()
+    if isinstance(x, (list, dict)):
+        inputs = [keras.Input((4,), name=name) for name in ("one", "two")]
+        outputs = layers.Dense(3)(layers.Add()(inputs))
+        model = keras.Model(inputs, outputs)
+        model.compile("sgd", LOGITS)
+    before = snapshot(model)
+    with pytest.raises(ValueError, match=message):
+        quick().initialize_model(model, (x, np.zeros(8)), batch_size=8)
     assert same(model, before)
 
 

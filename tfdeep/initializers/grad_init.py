@@ -176,7 +176,7 @@ class GradInit:
             ValueError: if the model is not built, is quantized, adapted by
                 LoRA, of half precision, shares weights with another network
                 or has no trainable weight but zeros; if there is no loss, or
-                labels do not fit it; if the data ends too early; if a
+                inputs or labels do not fit; if the data ends too early; if a
                 gradient is not finite.
             RuntimeError: in the scope of a `tf.distribute` strategy. Build
                 the model there and call this after the scope.

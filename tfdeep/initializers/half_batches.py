@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfdeep.initializers.kinds import kind_of
+
 
 def half_batches(data: Any, batch_size: int, seed: int | None) -> Iterator:
     """Yield `(x, y, sample_weight)` in NumPy, half a batch each.
@@ -110,11 +112,18 @@ def _unpack(batch):
         )
     parts = keras.utils.unpack_x_y_sample_weight(batch)
     x, *others = tree.map_structure(_array, parts)
+    for array in tree.flatten(x):
+        if array is not None and kind_of(array) is None:
+            raise ValueError(
+                f"`data` came with inputs of dtype {array.dtype}. A model "
+                "takes numbers or text. Convert them, for example with "
+                "x.astype('float32')."
+            )
     for array in tree.flatten(others):
-        if array is not None and array.dtype.kind in "OSU":
+        if array is not None and kind_of(array) != "numbers":
             raise ValueError(
                 f"`data` came with labels of dtype {array.dtype}. A loss "
-                "takes numbers. Number the classes from 0."
+                "takes real numbers. Number the classes from 0."
             )
     return x, *others
 

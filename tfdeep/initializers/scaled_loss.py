@@ -15,8 +15,11 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.initializers.auto_init.inputs import in_order, structure_of
 from tfdeep.initializers.classes import check_classes
+from tfdeep.initializers.kinds import check_kind, is_text
 from tfdeep.initializers.without_noise import every_layer
+from tfdeep.inside import is_graph
 
 
 class ScaledLoss:
@@ -90,10 +93,23 @@ class ScaledLoss:
         Returns:
             The specification of the predictions.
         """
-        x, y, sample_weight = tree.map_structure(_tensor, batch)
-        predicted = self.model.compute_output_spec(
-            tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype), x)
-        )
+        check_inputs(self.model, batch[0])
+        try:
+            x, y, sample_weight = tree.map_structure(_tensor, batch)
+            predicted = self.model.compute_output_spec(
+                tree.map_structure(
+                    lambda t: keras.KerasTensor(t.shape, t.dtype), x
+                )
+            )
+        except Exception as error:
+            if not any(map(is_text, tree.flatten(batch[0]))):
+                raise
+            raise ValueError(
+                f"`data` came with text for the model {self.model.name!r}, "
+                f"which does not take it on {keras.backend.backend()}. Turn "
+                "text into numbers first, as keras.layers.TextVectorization "
+                "does."
+            ) from error
         self.check_classes(y, predicted)
         zeros = tree.map_structure(
             lambda spec: ops.zeros(spec.shape, spec.dtype), predicted
@@ -217,6 +233,18 @@ def _refuse(layer, what, remedy):
         f"The layer {layer.name!r} came {what}. GradInit takes gradients of "
         f"gradients, in float32 or float64, of the weights themselves. {remedy}"
     )
+
+
+def check_inputs(model: keras.Model, x: Any) -> None:
+    """Raise where a model that knows its inputs takes something else."""
+    if not is_graph(model):
+        return
+    specs = tree.flatten(structure_of(model))
+    arrays = in_order(x, structure_of(model))
+    if len(arrays) == len(specs):  # Of another number Keras says so itself.
+        for array, spec in zip(arrays, specs, strict=True):
+            if array is not None:
+                check_kind(array, spec)
 
 
 def check_not_shared(model: keras.Model) -> None:

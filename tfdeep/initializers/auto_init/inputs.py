@@ -6,6 +6,7 @@ from keras import ops
 
 from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.signal import Signal, measure
+from tfdeep.initializers.kinds import check_kind, is_text, kind_of
 from tfdeep.inside import layers_of
 
 VALUES = 2**19  # How many numbers of an input are sampled.
@@ -23,7 +24,7 @@ def arrays(x):
             )
         # Where lengths differ from batch to batch, those of the first count.
         parts = [part for part in parts if _sizes(part) == _sizes(parts[0])]
-        return keras.tree.map_structure(lambda *a: np.concatenate(a), *parts)
+        x = keras.tree.map_structure(lambda *a: np.concatenate(a), *parts)
     return keras.tree.map_structure(_numbers, x)
 
 
@@ -36,22 +37,20 @@ def _numbers(x):
         array = np.asarray(x)
     except ValueError:  # NumPy's, of parts of different shapes.
         array = np.empty((), "object")
-    if array.dtype.kind not in "biuf" and not (is_text(array) and array.ndim):
+    kind = kind_of(array)
+    if kind not in ("numbers", "text") or (kind == "text" and not array.ndim):
         raise TypeError(
-            f"`x` came with a {type(x).__name__} of dtype {array.dtype}. It "
-            "takes numbers or text. Pass an array, a list or dict of arrays, "
-            "or a tf.data.Dataset."
+            f"`x` came with {_said(x, array)}. It takes numbers or text in "
+            "arrays. Pass an array, a list or dict of arrays, or a "
+            "tf.data.Dataset."
         )
     return array
 
 
-def is_text(array) -> bool:
-    """Whether it holds strings."""
-    if array.dtype.kind in "SU":
-        return True
-    return array.dtype.kind == "O" and all(
-        isinstance(value, (str, bytes)) for value in array.flat
-    )
+def _said(x, array) -> str:
+    if is_text(array):
+        return "a single text"
+    return f"a {type(x).__name__} of dtype {array.dtype}"
 
 
 def moments(array) -> tuple[float, float]:
@@ -211,14 +210,9 @@ def _check_array(array, spec):
             f"`data` came with an array of shape {shape}. The model takes "
             f"{wanted}. Pass inputs as you pass them to fit."
         )
-    text = is_text(np.asarray(array))
-    if text != (keras.backend.standardize_dtype(spec.dtype) == "string"):
-        raise ValueError(
-            f"`data` came as {'text' if text else 'numbers'} for the input "
-            f"'{spec.name}' of dtype {spec.dtype}. Pass inputs as you pass "
-            "them to fit."
-        )
-    if not text and not np.all(np.isfinite(array)):
+    array = np.asarray(array)
+    check_kind(array, spec)
+    if not is_text(array) and not np.all(np.isfinite(array)):
         raise ValueError(
             "`data` came with values that are infinite or not a number. "
             "Their moments do not exist. Remove them."
