@@ -10,6 +10,14 @@ def layers_of(layer: keras.Layer) -> list:
     return list(layer._flatten_layers())
 
 
+def keeps(layer: keras.Layer, other: keras.Layer) -> bool:
+    """Whether a layer holds another for good, even if it is no longer used.
+
+    A Sequential model keeps the graphs that it had before `add` and `pop`.
+    """
+    return layer._tracker.is_in_store("layers", other)
+
+
 def is_graph(model: Any) -> bool:
     """Whether it is a Functional or Sequential model with known inputs."""
     return isinstance(model, keras.Model) and bool(

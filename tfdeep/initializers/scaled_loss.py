@@ -6,7 +6,6 @@ The model is only read, through a stateless scope; its weights change once,
 at the end, in `write_back`.
 """
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from tfdeep import backend
 from tfdeep.initializers.auto_init.inputs import in_order, structure_of
 from tfdeep.initializers.classes import check_classes
 from tfdeep.initializers.kinds import check_kind, is_text
+from tfdeep.initializers.shared_weights import check_not_shared
 from tfdeep.initializers.without_noise import every_layer
 from tfdeep.inside import is_graph
 
@@ -245,40 +245,3 @@ def check_inputs(model: keras.Model, x: Any) -> None:
         for array, spec in zip(arrays, specs, strict=True):
             if array is not None:
                 check_kind(array, spec)
-
-
-def check_not_shared(model: keras.Model) -> None:
-    """Raise if another network would be left with half of it scaled.
-
-    That is a model, neither within this one nor around it, that has some of
-    its weights and others besides. A model of the same layers alone, such as
-    one that returns activations, is not another network.
-    """
-    if _shared(model) is None:
-        return
-    gc.collect()  # It may be one that nobody holds any more.
-    found = _shared(model)
-    if found is not None:
-        other, name = found
-        raise ValueError(
-            f"The weight {name!r} came shared with the model {other!r}, which "
-            "has further weights. GradInit would scale half of that model. "
-            "Share weights after initialization, or pass a clone."
-        )
-
-
-def _shared(model):
-    own = {id(v): v.path for v in model.trainable_variables}
-    parts = {id(layer) for layer in every_layer(model)}
-    for other in gc.get_objects():
-        if not issubclass(type(other), keras.Model) or id(other) in parts:
-            continue
-        if not getattr(other, "built", False):
-            continue
-        theirs = [id(v) for v in other.trainable_variables]
-        common = [key for key in theirs if key in own]
-        if not common or len(common) == len(theirs):
-            continue
-        if all(layer is not model for layer in every_layer(other)):
-            return other.name, own[common[0]]
-    return None

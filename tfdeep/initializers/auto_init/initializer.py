@@ -37,6 +37,7 @@ from tfdeep.initializers.auto_init.weights import (
     Scaler,
     generator,
 )
+from tfdeep.initializers.shared_weights import check_not_shared
 
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
 # of magnitude, and their mean over few would not be that of others.
@@ -153,12 +154,14 @@ class AutoInit:
 
         Raises:
             ValueError: for a model that is not built or cannot be called
-                symbolically, for quantized layers or layers with LoRA, and
-                for weights that are not finite and not drawn anew. The model
-                is as it was.
+                symbolically, for quantized layers or layers with LoRA, for
+                weights shared with another network, and for weights that are
+                not finite and not drawn anew. The model is as it was.
             NotImplementedError: if `strict` and a layer has no rule.
         """
         check_choice("mode", mode, ("resample", "rescale"))
+        check_model(model)
+        check_not_shared(model)
         scaler = Scaler(
             self.signal_variance, self.distribution, self.seed, mode
         )

@@ -1,0 +1,55 @@
+"""Weights that another model needs, too.
+
+A layer does not know who calls it, and the history of a symbolic tensor knows
+no models. But every model that lives is an object that Python keeps track of,
+and lists its weights.
+"""
+
+import gc
+
+import keras
+
+from tfdeep.initializers.without_noise import every_layer
+from tfdeep.inside import keeps
+
+
+def check_not_shared(model: keras.Model) -> None:
+    """Raise if another network would be left half as it was.
+
+    That is a model, neither within this one nor around it, that has some of
+    its trainable weights and weights of other layers besides. A model of the
+    same layers alone, such as one that returns activations, is not another
+    network.
+    """
+    if _shared(model) is None:
+        return
+    gc.collect()  # It may be one that nobody holds any more.
+    found = _shared(model)
+    if found is not None:
+        other, weight = found
+        raise ValueError(
+            f"The weight {weight!r} came shared with the model {other!r}, "
+            "which has further weights. Half of that model would change. "
+            "Share weights after initialization, or pass a clone."
+        )
+
+
+def _shared(model) -> tuple[str, str] | None:
+    """The name of such a model and the path of such a weight."""
+    changing = {id(v): v.path for v in model.trainable_weights}
+    own = {id(v) for v in model.weights}
+    parts = every_layer(model)
+    for other in gc.get_objects():
+        if not issubclass(type(other), keras.Model):
+            continue
+        if not getattr(other, "built", False):
+            continue
+        theirs = {id(v) for v in other.weights}
+        common = [path for key, path in changing.items() if key in theirs]
+        if not common or theirs <= own:
+            continue
+        within = any(part is other or keeps(part, other) for part in parts)
+        around = any(layer is model for layer in every_layer(other))
+        if not (within or around):
+            return other.name, common[0]
+    return None
