@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from tfdeep.callbacks import BatchEntropyMonitor
-from tfdeep.layers import BatchEntropy, batch_entropy
+from tfdeep.layers import BatchEntropy, Repeat, batch_entropy
 from tfdeep.training import BatchEntropyRegularizer
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
@@ -101,6 +101,18 @@ def test_layers_of_a_hand_written_model_report():
     assert monitor.names == ["probe"]
     expected = float(batch_entropy(model.hidden(X)))
     assert monitor.entropies[-1, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_layer_in_a_loop_is_refused_before_the_first_step():
+    block = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4), BatchEntropy(name="probe")]
+    )
+    model = keras.Sequential(
+        [keras.Input((4,)), Repeat(block, 2), layers.Dense(1)]
+    )
+    with pytest.raises(ValueError, match="'probe' came.*run as one loop"):
+        watch(model)
+    assert int(model.optimizer.iterations.numpy()) == 0
 
 
 def test_the_first_samples_are_used():

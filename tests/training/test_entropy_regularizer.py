@@ -243,12 +243,78 @@ def test_outputs_keep_their_names(data, crossentropy):
     assert history["task_loss"] == [pytest.approx(parts, rel=1e-5)]
 
 
-def test_a_branch_that_may_be_skipped_cannot_report():
-    branch = keras.Sequential([layers.Dense(8), BatchEntropy()])
-    inputs = keras.Input((8,))
-    model = keras.Model(inputs, tfdeep.StochasticDepth(branch, 0.5)(inputs))
-    with pytest.raises(ValueError, match="may be skipped"):
-        BatchEntropyRegularizer(model)
+def reporting():
+    """A block of which the equal copies may stand in a loop."""
+    return keras.Sequential(
+        [keras.Input((8,)), layers.Dense(8, "tanh"), BatchEntropy(name="probe")]
+    )
+
+
+def around(block):
+    """A model of a hidden layer, a block and logits of 3 classes."""
+    first = layers.Dense(8, "relu", name="first")
+    return keras.Sequential(
+        [keras.Input((8,)), first, block, layers.Dense(3, name="out")]
+    )
+
+
+@pytest.mark.parametrize(
+    "wrap, message",
+    [
+        (lambda each: tfdeep.StochasticDepth(each(), 0.5), "may be skipped"),
+        (lambda each: tfdeep.layers.Repeat(each(), 3), "a Repeat, whose"),
+        (
+            lambda each: tfdeep.layers.Repeat(
+                tfdeep.layers.Recompute(
+                    tfdeep.layers.Repeat(each(), 2, name="inner")
+                ),
+                2,
+            ),
+            "a Repeat, whose",
+        ),
+        (
+            lambda each: tfdeep.layers.Recompute(
+                tfdeep.layers.Repeat(each(), 2)
+            ),
+            "a Repeat, whose",
+        ),
+        (
+            lambda each: tfdeep.layers.ReversibleStack([each(), each()]),
+            "a ReversibleStack, whose equal blocks",
+        ),
+        (
+            lambda each: tfdeep.layers.ReversibleStack(
+                [each(), each()], recompute=False
+            ),
+            "a ReversibleStack, whose equal blocks",
+        ),
+    ],
+)
+def test_where_a_layer_cannot_report(wrap, message):
+    """It is named at once, rather than left out without a word."""
+    with pytest.raises(ValueError, match=f"layer 'probe' came.*{message}"):
+        BatchEntropyRegularizer(around(wrap(reporting)))
+
+
+def test_copies_made_plain_report_one_by_one(data, crossentropy):
+    stacked = around(tfdeep.layers.Repeat(reporting(), 3, name="copies"))
+    wrapper = BatchEntropyRegularizer(tfdeep.models.unstack(stacked))
+    wrapper.compile(keras.optimizers.SGD(0.0), crossentropy)
+    history = wrapper.fit(*data, verbose=0).history
+    assert len(wrapper.names) == 3
+    x, model = data[0], wrapper.base
+    for index in range(4):
+        x = model.layers[index](x)
+    expected = float(batch_entropy(x))  # Of the last copy.
+    logged = [history[f"batch_entropy/{name}"][0] for name in wrapper.names]
+    assert logged[-1] == pytest.approx(expected, rel=1e-5)
+    assert len({round(value, 6) for value in logged}) == 3
+
+
+def test_layers_that_are_named_need_no_report():
+    repeat = tfdeep.layers.Repeat(reporting(), 3)
+    wrapper = BatchEntropyRegularizer(around(repeat), ["first"])
+    assert wrapper.names == ["first"]
 
 
 @pytest.mark.parametrize(

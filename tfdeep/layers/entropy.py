@@ -167,8 +167,10 @@ class BatchEntropy(keras.layers.Layer):
     Within a traced loop or condition (`ops.while_loop`, `ops.cond`) it cannot
     be: return the tensor from there, and call the layer on it.
 
-    It does not report from within a branch that may be skipped, such as that
-    of `StochasticDepth`: put it behind the block.
+    The regulariser and the monitor refuse one within a branch that may be
+    skipped, such as that of `StochasticDepth`, and within `Repeat` or a
+    `ReversibleStack` of equal blocks, which run as a loop: put it behind the
+    block. `tfdeep.models.unstack` makes plain layers of a `Repeat`.
 
     Reference:
         Peer et al., "Improving the Trainability of Deep Neural Networks

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops, tree
 
 from tfdeep.layers.entropy import batch_entropies
+from tfdeep.training.reporters import check_heard
 from tfdeep.training.selection import chosen
 from tfdeep.training.taps import Interior, Tapped
 
@@ -19,10 +20,16 @@ class EntropyLayers:
         interior: the inside of a built model.
         layers: `"hidden"`, names or paths, or a function of a layer. Where
             the model holds `BatchEntropy` layers, `"hidden"` is those.
+
+    Raises:
+        ValueError: if no layer is meant, or one that cannot be heard.
     """
 
     def __init__(self, interior: Interior, layers: Layers):
-        self.reported = _is_hidden(layers) and bool(interior.reporters)
+        hidden = isinstance(layers, str) and layers == "hidden"
+        if hidden:
+            check_heard(interior.model)
+        self.reported = hidden and bool(interior.reporters)
         if self.reported:
             self.names = tuple(interior.reporters)
             return
@@ -40,7 +47,3 @@ class EntropyLayers:
         if self.reported:
             return ops.stack([tapped.reports[name] for name in self.names])
         return batch_entropies([tapped.taps[name] for name in self.names])
-
-
-def _is_hidden(layers: Layers) -> bool:
-    return isinstance(layers, str) and layers == "hidden"

@@ -4,12 +4,9 @@ import keras
 from keras import ops
 
 from tfdeep.checks import check_number
-from tfdeep.inside import layers_of
-from tfdeep.layers.recompute import Recompute
-from tfdeep.layers.reversible_layer import ReversibleLayer
 from tfdeep.training.entropy_layers import EntropyLayers, Layers
 from tfdeep.training.entropy_metric import EntropyMeans
-from tfdeep.training.taps import Interior
+from tfdeep.training.reporters import check_gradients
 from tfdeep.training.wrapper import TrainingWrapper
 
 
@@ -32,20 +29,6 @@ def entropy_factor(entropies, alpha, alpha_min: float, beta: float):
     """1 + beta mean_l (H_l - max(|alpha_l|, alpha_min))^2."""
     gap = entropies - entropy_target(alpha, alpha_min)
     return 1 + beta * ops.mean(ops.square(gap))
-
-
-def _check_gradients(interior: Interior) -> None:
-    """On JAX what is reported from a custom backward pass is a constant."""
-    reporters = set(interior.reporters.values())
-    for layer in layers_of(interior.model):
-        if isinstance(layer, Recompute | ReversibleLayer):
-            for reporter in reporters.intersection(layers_of(layer)):
-                raise ValueError(
-                    f"The BatchEntropy layer {reporter.name!r} came within "
-                    f"{layer.name!r}, out of whose backward pass an entropy "
-                    "has no gradient on JAX. It must be outside. Put it "
-                    "behind that layer, or train on TensorFlow."
-                )
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
@@ -154,7 +137,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
         (layers,) = self._layers_wanted
         self._regularized = EntropyLayers(interior, layers)
         if self.wants_reports and keras.backend.backend() == "jax":
-            _check_gradients(interior)
+            check_gradients(interior.model)
         self.alphas = self.add_weight(
             shape=(len(self.names),),
             initializer=keras.initializers.Constant(self.alpha),

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops, tree
 
-from tfdeep.inside import is_graph, layers_of
-from tfdeep.layers.entropy import BatchEntropy, collected_entropies
-from tfdeep.layers.stochastic_depth import StochasticDepth
+from tfdeep.inside import is_graph
+from tfdeep.layers.entropy import collected_entropies
 from tfdeep.training.graph import (
     Call,
     calls_between,
@@ -17,6 +16,7 @@ from tfdeep.training.graph import (
     tapped_view,
     within,
 )
+from tfdeep.training.reporters import reporters_of
 from tfdeep.training.stages import Division, Handover, Stages
 from tfdeep.training.steps import Program
 
@@ -50,7 +50,7 @@ class Interior:
 
     def __init__(self, model: keras.Model, input_shape: Any):
         self.model = model
-        self.reporters = _reporters(model)
+        self.reporters = reporters_of(model)
         self.inputs, self.outputs = _symbolic(model, input_shape)
         self.calls: list[Call] = []
         if self.inputs is not None:
@@ -141,29 +141,6 @@ class Interior:
             name: ops.mean(ops.stack(found[layer]))
             for name, layer in self.reporters.items()
         }
-
-
-def _reporters(model: keras.Model) -> dict[str, BatchEntropy]:
-    """The `BatchEntropy` layers of a model by name, told apart by numbers."""
-    found: dict[str, BatchEntropy] = {}
-    for layer in layers_of(model):
-        if isinstance(layer, StochasticDepth):
-            _check_not_skipped(layer)
-        if isinstance(layer, BatchEntropy):
-            same = sum(each.name == layer.name for each in found.values())
-            name = layer.name + (f"#{same + 1}" if same else "")
-            found[name] = layer
-    return found
-
-
-def _check_not_skipped(branch: StochasticDepth) -> None:
-    for layer in layers_of(branch):
-        if isinstance(layer, BatchEntropy):
-            raise ValueError(
-                f"The BatchEntropy layer {layer.name!r} came within "
-                f"{branch.name!r}, a branch that may be skipped. What is not "
-                "computed has no entropy. Put it behind the block."
-            )
 
 
 def _symbolic(model: keras.Model, input_shape: Any) -> tuple[Any, Any]:
