@@ -205,6 +205,52 @@ def test_a_layer_joins_the_regulariser_around_it(data, crossentropy):
     assert history["batch_entropy/probe"] == [pytest.approx(expected, rel=1e-5)]
 
 
+class Controlled(HandWritten):
+    """It calls its layer within a condition or a loop of the program."""
+
+    def __init__(self, control):
+        super().__init__()
+        self.control = control
+
+    def call(self, inputs):
+        return self.last(self.control(self.first(inputs), self.probe))
+
+
+def under_condition(x, probe):
+    return ops.cond(ops.sum(x) > -1.0, lambda: probe(x), lambda: x)
+
+
+def in_a_loop(x, probe):
+    def body(step, x):
+        return step + 1, probe(x)
+
+    return ops.while_loop(
+        lambda step, _: step < 2, body, (0, x), maximum_iterations=2
+    )[1]
+
+
+@pytest.mark.parametrize("control", [under_condition, in_a_loop])
+def test_a_call_within_control_flow_says_what_to_do(
+    control, data, crossentropy
+):
+    """JAX finds out only when it has compiled, and says it in its words."""
+    wrapper = BatchEntropyRegularizer(Controlled(control))
+    wrapper.compile("sgd", crossentropy, jit_compile=False)
+    with pytest.raises(ValueError, match="'probe' came called within a traced"):
+        wrapper.fit(*data, verbose=0)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("control", [under_condition, in_a_loop])
+def test_control_flow_of_python_reports(control, data, crossentropy):
+    model = Controlled(control)
+    wrapper = BatchEntropyRegularizer(model)
+    wrapper.compile(keras.optimizers.SGD(0.0), crossentropy, run_eagerly=True)
+    history = wrapper.fit(*data, batch_size=32, verbose=0).history
+    expected = float(batch_entropy(model.first(data[0])))
+    assert history["batch_entropy/probe"] == [pytest.approx(expected, rel=1e-5)]
+
+
 def test_a_symbolic_subclass_is_looked_into(data, crossentropy):
     class Symbolic(keras.Model):
         def __init__(self):

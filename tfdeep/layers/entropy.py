@@ -165,7 +165,9 @@ class BatchEntropy(keras.layers.Layer):
     reads the layer too. Without either it costs nothing.
 
     Within a traced loop or condition (`ops.while_loop`, `ops.cond`) it cannot
-    be: return the tensor from there, and call the layer on it.
+    be: return the tensor from there, and call the layer on it. The regulariser
+    says so; in a compiled step on JAX the error is JAX's own, an
+    `UnexpectedTracerError` about a value that leaked from `batch_entropy`.
 
     The regulariser and the monitor refuse one within a branch that may be
     skipped, such as that of `StochasticDepth`, and within `Repeat` or a

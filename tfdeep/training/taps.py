@@ -138,9 +138,22 @@ class Interior:
                 "`call`, or remove them."
             )
         return {
-            name: ops.mean(ops.stack(found[layer]))
+            name: _mean_report(name, found[layer])
             for name, layer in self.reporters.items()
         }
+
+
+def _mean_report(name: str, entropies: list):
+    """The mean over the calls of a layer, if they are of this program."""
+    try:
+        return ops.mean(ops.stack(entropies))
+    except Exception as error:  # Each backend has its own for what leaked.
+        raise ValueError(
+            f"The BatchEntropy layer {name!r} came called within a traced loop "
+            "or condition, such as `ops.while_loop` or `ops.cond`. What is "
+            "reported there cannot be used outside. Return the tensor from it, "
+            "and call the layer on what it returns."
+        ) from error
 
 
 def _symbolic(model: keras.Model, input_shape: Any) -> tuple[Any, Any]:
