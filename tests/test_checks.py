@@ -79,6 +79,17 @@ def test_no_whole_number(value):
     )
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, "2", True])
+def test_no_whole_number_of_at_least(value):
+    assert check_whole("overlap", 0, least=0) is None
+    with pytest.raises(ValueError) as error:
+        check_whole("overlap", value, least=0)
+    assert str(error.value) == (
+        f"`overlap` came as {value!r}. It must be an integer from 0. "
+        "Pass a whole number of at least 0."
+    )
+
+
 @pytest.mark.parametrize("value", [None, 0, 3, np.int64(5)])
 def test_a_seed_passes(value):
     assert check_seed(value) is None

@@ -69,12 +69,15 @@ def check_positive(name: str, value: int) -> None:
         )
 
 
-def check_whole(name: str, value: int) -> None:
-    """Raise `ValueError` unless `value` is an integer."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
+def check_whole(name: str, value: int, least: int | None = None) -> None:
+    """Raise `ValueError` unless `value` is an integer of at least `least`."""
+    integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not integer or (least is not None and int(value) < least):
+        bounded = least is not None
         raise ValueError(
-            f"`{name}` came as {value!r}. It must be an integer. "
-            "Pass a whole number."
+            f"`{name}` came as {value!r}. It must be an integer"
+            f"{f' from {least}' if bounded else ''}. Pass a whole number"
+            f"{f' of at least {least}' if bounded else ''}."
         )
 
 

@@ -400,8 +400,11 @@ def test_heads_that_cannot_be(net, heads, error, message):
 @pytest.mark.parametrize(
     "settings, error, message",
     [
-        ({"alpha": -1.0}, ValueError, "`alpha` came as"),
-        ({"gamma": "1"}, ValueError, "`gamma` came as"),
+        *(
+            ({name: value}, ValueError, f"`{name}` came as.*number from 0")
+            for name in ("alpha", "gamma")
+            for value in (-1.0, "1", float("nan"), float("inf"), True)
+        ),
         ({"layer": "dense"}, TypeError, "`layer` came as"),
         ({"schedule": "cosine"}, TypeError, "`schedule` came as"),
         ({"loss": "categorical_crossentropy"}, ValueError, "gives scores"),

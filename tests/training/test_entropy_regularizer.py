@@ -398,12 +398,21 @@ def test_an_entropy_out_of_a_recomputed_layer_trains_it(
 
 
 @pytest.mark.parametrize(
-    "name, value",
-    [("alpha", "2"), ("alpha_min", -0.1), ("beta", -1.0), ("beta", None)],
+    "name, wanted, values, example",
+    [
+        ("alpha", "a finite number", ["2", None], "2"),
+        ("alpha_min", "a finite number from 0", [-0.1, "1"], "0.2"),
+        ("beta", "a finite number from 0", [-1.0, None, True], "0.1"),
+    ],
 )
-def test_numbers_outside_their_range(net, name, value):
-    with pytest.raises(ValueError, match=f"`{name}` came as"):
-        BatchEntropyRegularizer(net(), **{name: value})
+def test_numbers_outside_their_range(net, name, wanted, values, example):
+    for value in [*values, float("nan"), float("inf")]:
+        with pytest.raises(ValueError) as error:
+            BatchEntropyRegularizer(net(), **{name: value})
+        assert str(error.value) == (
+            f"`{name}` came as {value!r}. It must be {wanted}. Pass for "
+            f"example {example}."
+        )
 
 
 def test_an_unknown_layer_is_refused_at_once(net):

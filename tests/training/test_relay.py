@@ -1,5 +1,7 @@
 """Relay backpropagation: masked sums of gradients, segments, refusals."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -534,9 +536,10 @@ def test_a_shared_layer_within_a_segment(data, crossentropy):
             "begin with the highest segment",
         ),
         (chain, ["d3"], {"segments": "blocks"}, TypeError, "'auto' or a"),
-        (chain, ["d3"], {"overlap": -1}, ValueError, "`overlap` came as"),
-        (chain, ["d3"], {"overlap": 1.5}, ValueError, "`overlap` came as"),
-        (chain, ["d3"], {"overlap": True}, ValueError, "`overlap` came as"),
+        *(
+            (chain, ["d3"], {"overlap": n}, ValueError, "number of at least 0")
+            for n in (-1, 1.5, "1", True, math.nan)
+        ),
         (chain, ["d9"], {}, ValueError, "Did you mean"),
         (chain, ["out"], {}, ValueError, "makes the model's output"),
         (shared, ["mid"], {}, ValueError, "came shared with 'same'"),

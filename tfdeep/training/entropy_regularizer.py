@@ -117,8 +117,8 @@ class BatchEntropyRegularizer(TrainingWrapper):
         **kwargs,
     ):
         super().__init__(model, **kwargs)
-        check_number("alpha", alpha)
-        check_number("alpha_min", alpha_min, least=0)
+        check_number("alpha", alpha, example=2.0)
+        check_number("alpha_min", alpha_min, least=0, example=0.2)
         check_number("beta", beta, least=0)
         self.alpha = float(alpha)
         self.alpha_min = float(alpha_min)

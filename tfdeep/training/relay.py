@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfdeep.checks import check_number, check_whole
+from tfdeep.checks import check_whole
 from tfdeep.training.deep_supervision import DeepSupervision
 from tfdeep.training.head import Head
 from tfdeep.training.segments import OUTPUT, Reached, given, overlapping
@@ -109,8 +109,7 @@ class RelayBackpropagation(DeepSupervision):
         overlap: int = 1,
         **kwargs,
     ):
-        check_whole("overlap", overlap)
-        check_number("overlap", overlap, least=0)
+        check_whole("overlap", overlap, least=0)
         if segments != "auto" and not isinstance(segments, dict):
             raise TypeError(
                 f"`segments` came as {segments!r}. It must be 'auto' or a "
