@@ -96,19 +96,46 @@ class Companion:
         (gradient,) = pull([ops.full_like(term, start)])
         return value, term, ops.cast(gradient, "float32") / start
 
-    def check_targets(self, y) -> None:
-        """Raise if arrays are not those of the outputs, or hold classes that
-        the hinge does not have."""
+    def targets(self) -> "Targets | None":
+        """What can be checked of its targets, if anything."""
+        classes = None
+        if isinstance(self.head.loss, L2SVM):
+            classes = self.layer.compute_output_shape(self.shape)[-1]
+        if not self.keys and classes is None:
+            return None
+        return Targets(self.path, self.head.target, self.keys, classes)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which targets a head learns: a function that raises for others.
+
+    Apart from the head, as it may go to another process with a data set.
+
+    Args:
+        path: the path of the hidden layer.
+        target: the output that the head was told of.
+        keys: as of `Companion`.
+        classes: the number of classes of the hinge, `None` for other losses.
+    """
+
+    path: str
+    target: str | int | None
+    keys: tuple
+    classes: int | None
+
+    def __call__(self, y: Any) -> None:
+        """Raise `ValueError` if arrays are not those of the outputs, or hold
+        classes that the hinge does not have."""
         if self.keys and y is not None and not isinstance(y, STRUCTURES):
             raise ValueError(
                 f"The targets came as one {type(y).__name__} for a model of "
                 f"several outputs. The head on {self.path!r} learns those of "
-                f"{self.head.target!r}. Pass a dictionary or list of targets."
+                f"{self.target!r}. Pass a dictionary or list of targets."
             )
         y = target_of(y, self.keys)
-        if isinstance(self.head.loss, L2SVM) and hasattr(y, "shape"):
-            scores = self.layer.compute_output_shape(self.shape)
-            check_classes(np.asarray(y), scores[-1])
+        if self.classes is not None and hasattr(y, "shape"):
+            check_classes(np.asarray(y), self.classes)
 
 
 def target_of(structure: Any, keys: tuple) -> Any:

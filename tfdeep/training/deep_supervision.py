@@ -62,7 +62,9 @@ class DeepSupervision(TrainingWrapper):
         TypeError: if `model` is no `keras.Model`, or a head no `Head`.
         ValueError: if a layer is unknown or ambiguous or makes the output,
             the model has several outputs and a head no `target`, or `fit`
-            comes with labels outside the classes of the hinge.
+            comes with labels outside the classes of the hinge: in arrays
+            before the first step, in a stream before that of their batch.
+            There TensorFlow may raise an `InvalidArgumentError` that says so.
 
     Example:
         >>> import keras, numpy as np, tfdeep
@@ -173,9 +175,9 @@ class DeepSupervision(TrainingWrapper):
         if any(head.schedule is not None for head in heads):
             self.factors.assign([h.factor(epoch, epochs) for h in heads])
 
-    def check_targets(self, y):
-        for each in self._companions():
-            each.check_targets(y)
+    def target_checks(self):
+        found = [each.targets() for each in self._companions()]
+        return [each for each in found if each is not None]
 
     def current_alphas(self) -> dict[str, float]:
         """The weight of each head's loss now, its schedule included."""

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfdeep.training.streams import checked
+
 DEFAULT_BATCH_SIZE = 32  # Of `keras.Model.fit`.
 
 
@@ -56,7 +58,7 @@ class Watch(keras.callbacks.Callback):
         message = (
             f"The loss came out as NaN or infinite in epoch {epoch + 1}. The "
             f"first that was not finite is {layer!r}. Lower the learning "
-            "rate, clip gradients, or look at the inputs."
+            "rate, clip gradients, or look at inputs and labels."
         )
         scaling = keras.optimizers.LossScaleOptimizer
         if not isinstance(self.model.optimizer, scaling):
@@ -76,13 +78,20 @@ def collected(model: Any) -> dict[str, float]:
 def check_fit(
     fit: Callable, model: Any, args: tuple, kwargs: dict
 ) -> inspect.BoundArguments:
-    """Check the batches that `fit` will make; add `Watch` to its callbacks."""
+    """Check the batches that `fit` will make; add `Watch` to its callbacks.
+
+    Targets in arrays are checked now, those of a stream as they come.
+    """
     bound = inspect.signature(fit).bind(*args, **kwargs)
     arguments = bound.arguments
     sizes = batch_sizes(arguments)
     for wrapper in model.chain():
         wrapper.check_batches(sizes)
-        wrapper.check_targets(arguments.get("y"))
+    checks = [check for w in model.chain() for check in w.target_checks()]
+    for check in checks:
+        check(arguments.get("y"))
+    if checks and arguments.get("y") is None:
+        arguments["x"] = checked(arguments.get("x"), checks)
     watch = Watch(arguments.get("epochs", 1))
     callbacks = arguments.get("callbacks")
     if isinstance(callbacks, keras.callbacks.CallbackList):

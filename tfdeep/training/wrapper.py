@@ -13,6 +13,7 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.training.stages import Division
+from tfdeep.training.streams import Check
 from tfdeep.training.taps import Interior, Tapped, input_shape_of, symbols
 from tfdeep.training.watch import check_fit
 from tfdeep.training.weight_decay import exclude_from_weight_decay
@@ -94,8 +95,9 @@ class TrainingWrapper(keras.Model):
     def check_first_batch(self) -> None:
         """Raise if the first batch cannot work, be it of a stream."""
 
-    def check_targets(self, y) -> None:
-        """Raise if `fit` came with targets that cannot be learned."""
+    def target_checks(self) -> list[Check]:
+        """Functions that raise for targets that cannot be learned."""
+        return []
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Set what depends on the epoch, counted from 0; assign weights."""
