@@ -9,6 +9,7 @@ from tests.helpers import BACKEND, arrays
 from tfdeep import backend
 from tfdeep.training import (
     L2SVM,
+    BatchEntropyRegularizer,
     DeepSupervision,
     Head,
     RelayBackpropagation,
@@ -168,6 +169,43 @@ def test_a_changed_alpha_works_without_a_retrace(net, data, crossentropy):
     head, task = history["head_loss/hidden_0"][0], history["task_loss"][0]
     assert history["loss"] == [pytest.approx(task + head, rel=1e-5)]
     assert again["loss"] == [pytest.approx(task + 0.25 * head, rel=1e-5)]
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_an_alpha_changes_between_two_steps(net, data, crossentropy, within):
+    """By `self.model`, on JAX too, where weights are away in an epoch."""
+
+    class Silence(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            wrapper = self.model.base if within else self.model
+            if batch == 1:
+                wrapper.set_alphas({"hidden_0": 0.0})
+            self.last = wrapper.current_alphas()["hidden_0"]
+
+    losses = []
+    for callback in (None, Silence()):
+        keras.utils.set_random_seed(3)
+        inner = DeepSupervision(net(), {"hidden_0": Head(alpha=0.5)})
+        wrapper = BatchEntropyRegularizer(inner, beta=0.0) if within else inner
+        wrapper.compile(keras.optimizers.SGD(0.0), crossentropy)
+        fitted = wrapper.fit(
+            *data,
+            batch_size=8,
+            shuffle=False,
+            verbose=0,
+            callbacks=[callback] if callback else [],
+        )
+        losses.append({k: v[0] for k, v in fitted.history.items()})
+    whole, half = (each["loss"] - each["task_loss"] for each in losses)
+    assert callback.last == 0.0
+    first = DeepSupervision(inner.base, {"hidden_0": Head(alpha=0.5)})
+    first.head_layers[0].set_weights(inner.head_layers[0].get_weights())
+    first.compile(keras.optimizers.SGD(0.0), crossentropy)
+    x, y = (array[:16] for array in data)
+    logs = first.fit(x, y, batch_size=8, verbose=0).history
+    # Of four batches two came before the change.
+    assert half == pytest.approx(logs["head_loss/hidden_0"][0] / 4, rel=1e-4)
+    assert whole > half > 0
 
 
 def test_a_second_stage_without_heads(net, data, crossentropy):

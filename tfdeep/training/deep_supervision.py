@@ -180,14 +180,21 @@ class DeepSupervision(TrainingWrapper):
         return [each for each in found if each is not None]
 
     def current_alphas(self) -> dict[str, float]:
-        """The weight of each head's loss now, its schedule included."""
+        """The weight of each head's loss now, its schedule included.
+
+        A callback calls it by `self.model`; see `set_alphas`.
+        """
         values = self.alphas.numpy() * self.factors.numpy()
         return dict(zip(self.names, values.tolist(), strict=True))
 
     def set_alphas(self, alphas: dict[str, float]) -> None:
         """Change weights of heads; during `fit`, from the next step on.
 
-        A callback calls it by `self.model.set_alphas`.
+        A callback calls it by `self.model`, or by `self.model.base` where
+        this wrapper is within another; never by a reference of its own. On
+        JAX the weights are away while batches run, and it is reading
+        `self.model` that brings them back: any other reference then finds no
+        values, a `TypeError`. So it is with `current_alphas`.
 
         Args:
             alphas: new values by the name or path of the layer. A schedule
@@ -195,6 +202,13 @@ class DeepSupervision(TrainingWrapper):
 
         Raises:
             ValueError: if a layer has no head, or a value is out of range.
+
+        Example:
+            >>> import keras
+            >>> class Silence(keras.callbacks.Callback):
+            ...     def on_train_batch_end(self, batch, logs=None):
+            ...         if batch == 99:
+            ...             self.model.set_alphas({"low": 0.0})
         """
         values = self.alphas.numpy().tolist()
         for name, alpha in alphas.items():
