@@ -496,6 +496,15 @@ def test_a_net_of_ours():
 # All or nothing.
 
 
+def test_a_model_within_a_wrapper():
+    model = tfdeep.BatchEntropyRegularizer(mlp(compiled=False))
+    model.compile("adamw", "sparse_categorical_crossentropy")
+    before = snapshot(model.base)
+    quick().initialize_model(model, [labelled()])
+    assert not same(model.base, before)
+    model.fit(*labelled(), verbose=0)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_an_error_in_the_data_leaves_the_old_weights(error):
     def batches():

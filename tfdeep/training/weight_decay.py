@@ -19,7 +19,12 @@ def exclude_from_weight_decay(optimizer: Any, variables: list) -> None:
         optimizer = optimizer.inner_optimizer
     if not variables or not hasattr(optimizer, "exclude_from_weight_decay"):
         return
+    try:
+        keys = {optimizer._var_key(variable) for variable in variables}
+    except AttributeError:
+        # On TensorFlow weights have no key while other values stand for them:
+        # the loss is asked for, but no step follows.
+        return
     excluded = set(getattr(optimizer, "_exclude_from_weight_decay", ()))
-    excluded |= {optimizer._var_key(variable) for variable in variables}
-    optimizer._exclude_from_weight_decay = excluded
+    optimizer._exclude_from_weight_decay = excluded | keys
     optimizer._exclude_from_weight_decay_cache = {}
