@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,20 +72,23 @@ def test_an_error_in_a_worker_ends_the_run(fake, tmp_path, capfd):
     assert "fake_recipe.py" in capfd.readouterr().err  # Where it failed.
 
 
-def test_ctrl_c_stops_the_workers(tmp_path):
-    """One arm is done, the other one trains for ever."""
-    program = (
-        "import signal, sys\n"
-        "from dataclasses import replace\n"
-        "from pathlib import Path\n"
-        "import fake_recipe\n"
-        "from tfdeep.recipes.runner import Runner\n"
-        "if __name__ == '__main__':\n"
-        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "    recipe = replace(fake_recipe.RECIPE, independent=True)\n"
-        "    print(Runner(recipe, Path('.'), 'full', workers=2).run())\n"
-    )
-    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+PROGRAM = """
+import signal
+from dataclasses import replace
+from pathlib import Path
+import fake_recipe
+from tfdeep.recipes.runner import Runner
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    recipe = replace(fake_recipe.RECIPE, independent=True)
+    print(Runner(recipe, Path("."), "full", workers=2).run())
+"""
+
+
+@pytest.fixture
+def running(tmp_path):
+    """A run of which one arm is done, while the other trains for ever."""
+    (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "program.py"],
         cwd=tmp_path, env=environment(), text=True,
@@ -96,14 +100,25 @@ def test_ctrl_c_stops_the_workers(tmp_path):
         while "small" not in arms(tmp_path):
             assert process.poll() is None and time.monotonic() < end
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_ctrl_c_stops_the_workers(running, tmp_path):
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
 
     assert out.splitlines()[-1] == "interrupted"
     assert "Stopping after this batch" in err and "Traceback" not in err
     assert len(arms(tmp_path)["small"]) == 2
+
+
+def test_workers_end_with_their_parent(running):
+    running.kill()
+    # The workers hold its output open for as long as they live.
+    running.communicate(timeout=60)
 
 
 def environment():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import suppress
@@ -130,9 +131,8 @@ class _Stop:
         self.event = event
 
     def check(self) -> None:
-        """Raise `KeyboardInterrupt` if the run is over, or its process."""
-        parent = multiprocessing.parent_process()
-        if self.event.is_set() or not (parent and parent.is_alive()):
+        """Raise `KeyboardInterrupt` if the run is over."""
+        if self.event.is_set():
             raise KeyboardInterrupt
 
 
@@ -145,6 +145,7 @@ def _begin(
     """Make a worker's context, once per process."""
     global _CONTEXT
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The first process decides.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
     from tfdeep.recipes.context import Context
 
@@ -155,6 +156,14 @@ def _begin(
         save=lambda: messages.put(None),
     )
     _CONTEXT.interruption = _Stop(stop)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for arms for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _train(arm: str) -> Results:
