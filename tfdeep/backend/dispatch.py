@@ -243,6 +243,16 @@ def draws(initializer, seeds, shape, dtype):
     return _module("draws").draws(initializer, seeds, shape, dtype)
 
 
+def normal(shape, deviation: float, seed, dtype=None):
+    """Normal values of mean 0, as `keras.random.normal` draws them.
+
+    On JAX tensors of similar sizes share one compiled program.
+    """
+    if keras.backend.backend() != "jax":
+        return keras.random.normal(shape, 0.0, deviation, dtype, seed)
+    return _module("normal").normal(shape, deviation, seed, dtype)
+
+
 def sum_over_replicas(tensors):
     """The sums of a list of tensors over the devices that share the batch."""
     if keras.backend.backend() not in _MODULES:

@@ -1,11 +1,16 @@
 """The primitives of `tfdeep.backend` on JAX."""
 
+import math
+
 import jax
 import keras
 import numpy as np
 
 from tfdeep.backend.jax_convolution import in_plain_layout
 from tfdeep.backend.stateless import read_variables
+
+# Of what is drawn at once: 4,096 to about a million normal values.
+LENGTHS = tuple(4**power for power in range(6, 11))
 
 # Operations that take less time than their results take to be kept;
 # activations are functions with a derivative of their own.
@@ -109,9 +114,22 @@ def tapped_gradients(function):
     return gradients_with_aux(shifted, zeros)
 
 
+def normal(shape, deviation, seed, dtype):
+    # XLA takes up to a second for each new shape. Entry i depends on the seed
+    # and on i alone: a tensor is the beginning of a longer one, of one of few
+    # lengths, and is cut out without a program. The largest get their own.
+    size = math.prod(shape)
+    length = next((length for length in LENGTHS if length >= size), size)
+    values = keras.random.normal((length,), seed=seed, dtype=dtype)
+    if is_concrete(values):
+        values = np.asarray(values)
+    values = values[:size].reshape(shape) * values.dtype.type(deviation)
+    return jax.device_put(values)  # `asarray` compiles a program per shape.
+
+
 def draws(initializer, seeds, shape, dtype):
-    # One after the other: XLA compiles a draw once per shape, which a plain
-    # layer of that shape shares, and takes longer than all copies' draws.
+    # One after the other: each takes a millisecond. One program for all would
+    # be compiled for each shape, in more time than a hundred copies take.
     config = initializer.get_config()
     values = [
         type(initializer).from_config({**config, "seed": seed})(
@@ -120,7 +138,7 @@ def draws(initializer, seeds, shape, dtype):
         for seed in seeds
     ]
     if is_concrete(values[0]):  # Nor is the stacking compiled.
-        return jax.numpy.asarray(np.stack(values))
+        return jax.device_put(np.stack(values))
     return jax.numpy.stack(values)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from tfdeep import backend
+from tfdeep.layers.fan_normal import FanNormal
 
 # The same for all copies, or a sum of functions of single entries.
 ALIKE = (
@@ -19,8 +20,9 @@ ALIKE = (
     keras.initializers.Ones,
     keras.initializers.Constant,
 )
-# Keras' own that draw all entries from one random stream.
+# Those that draw all entries from one random stream.
 DRAWN = (
+    FanNormal,
     keras.initializers.GlorotNormal,
     keras.initializers.GlorotUniform,
     keras.initializers.HeNormal,

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from tfdeep.checks import check_choice, check_positive, check_seed
+from tfdeep.layers.fan_normal import FanNormal
 from tfdeep.layers.grouped_conv import GroupedConv2D
 from tfdeep.layers.seed_state import Dropout
 from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
@@ -130,11 +131,8 @@ class ConvUnits(keras.layers.Layer):
             padding="same",
             use_bias=self.use_bias or standard,
             data_format=self.data_format,
-            kernel_initializer=keras.initializers.VarianceScaling(
-                1.0 if standard else 2.0,
-                self.fan_mode,
-                "untruncated_normal",
-                next(self._seeds),
+            kernel_initializer=FanNormal(
+                1.0 if standard else 2.0, self.fan_mode, next(self._seeds)
             ),
             kernel_regularizer=l2_decay(self.weight_decay),
             bias_regularizer=l2_decay(self.weight_decay),
