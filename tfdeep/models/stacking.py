@@ -1,6 +1,7 @@
 """A model with repeated layers, as one of plain layers, and back."""
 
 import keras
+from keras import ops
 
 from tfdeep.inside import is_graph, layers_of
 from tfdeep.layers.copies import copies, load_copies
@@ -150,7 +151,8 @@ def _rebuilt(model, plan_of):
     for old, twin in twins:
         pairs = zip(twin.variables, old.variables, strict=True)
         for target, source in pairs:
-            target.assign(source.value)
+            # JAX gives the memory of weights away when a model trains.
+            target.assign(ops.copy(source.value))
     return result
 
 
