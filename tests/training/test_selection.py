@@ -55,6 +55,18 @@ def test_activations_are_hidden_in_whatever_form():
     assert hidden_paths(model) == ["after_norm", "own", "silu", "block"]
 
 
+def test_a_loop_over_copies_is_a_block():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 4)),
+            tfdeep.layers.Repeat(layers.Dense(4, "tanh"), 3, name="repeat"),
+            tfdeep.ReversibleCapsule(8, 4, 2, name="capsules"),
+            layers.Dense(2, "relu"),
+        ]
+    )
+    assert hidden_paths(model) == ["repeat", "capsules"]
+
+
 def test_frozen_layers_are_hidden_no_less():
     model = keras.Sequential([block("lower"), layers.Dense(1, name="out")])
     expected = hidden_paths(model)

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 
 from tfdeep.inside import layers_of
+from tfdeep.layers.repeat import Repeat
+from tfdeep.layers.reversible_layer import ReversibleLayer
 from tfdeep.training.graph import Call, within
 
 ACTIVATIONS = (
@@ -54,6 +56,8 @@ def _is_hidden(operation: Any) -> bool:
 
 def _is_block(layer: keras.layers.Layer) -> bool:
     """Whether a layer is made of further layers with weights."""
+    if isinstance(layer, (Repeat, ReversibleLayer)):
+        return True  # It holds the weights of its copies itself.
     parts = {id(v) for part in layers_of(layer)[1:] for v in part.variables}
     return any(id(v) in parts for v in layer.weights)
 
