@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def running(tmp_path):
         start_new_session=True,
     )  # fmt: skip
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while "small" not in arms(tmp_path):
             assert process.poll() is None and time.monotonic() < end
             time.sleep(0.1)
@@ -108,7 +109,7 @@ def running(tmp_path):
 
 def test_ctrl_c_stops_the_workers(running, tmp_path):
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=120)
 
     assert out.splitlines()[-1] == "interrupted"
     assert "Stopping after this batch" in err and "Traceback" not in err
@@ -118,7 +119,7 @@ def test_ctrl_c_stops_the_workers(running, tmp_path):
 def test_workers_end_with_their_parent(running):
     running.kill()
     # The workers hold its output open for as long as they live.
-    running.communicate(timeout=60)
+    running.communicate(timeout=120)
 
 
 def environment():
@@ -132,6 +133,16 @@ def arms(out):
     except FileNotFoundError:
         return {}
     return json.loads(text)["arms"]
+
+
+INDEPENDENT = [name for name, each in recipes().items() if each.independent]
+
+
+@pytest.mark.parametrize("name", INDEPENDENT)
+def test_a_recipe_reaches_a_worker(name):
+    recipe = recipes()[name]
+    there = pickle.loads(pickle.dumps(recipe))
+    assert (there.name, there.scales) == (name, recipe.scales)
 
 
 def test_the_number_of_workers(fake, monkeypatch):
