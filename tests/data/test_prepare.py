@@ -1,5 +1,6 @@
 """What happens when a set is out of reach, or a preparation dies."""
 
+import contextlib
 import dataclasses
 import signal
 import subprocess
@@ -69,6 +70,21 @@ def test_one_process_prepares_at_a_time(tmp_path):
         assert not entered.wait(0.3)
     assert entered.wait(10)
     waiting.join()
+
+
+def test_who_waited_reads_what_another_prepared(monkeypatch, tmp_path):
+    alone = prepare.only_one
+
+    @contextlib.contextmanager
+    def after_another(path):
+        monkeypatch.setattr(prepare, "only_one", alone)
+        load("digits", data_dir=str(tmp_path))
+        with alone(path):
+            yield
+
+    monkeypatch.setattr(prepare, "only_one", after_another)
+    x, _ = load("digits", as_numpy=True, data_dir=str(tmp_path))
+    assert len(x) == 1257
 
 
 @pytest.fixture

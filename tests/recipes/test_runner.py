@@ -111,6 +111,23 @@ def test_an_error_is_kept(fake, tmp_path, capsys):
     assert not (tmp_path / "curves.png").exists()
 
 
+def test_further_figures_are_of_complete_runs(fake, tmp_path):
+    from tfdeep.visualization.figure import new_figure
+
+    def pictures(results):
+        gap = results.difference("small", "large", "error")
+        figure = new_figure(2, 2)
+        figure.suptitle(str(gap))
+        return {"further.png": figure}
+
+    recipe = replace(fake.recipe((fake.GAIN,), fake.run), pictures=pictures)
+    status, result, _ = run(recipe, tmp_path, scale="paper")
+    assert status == "error" and "further.png" not in result["plots"]
+    _, result, _ = run(replace(recipe, run=fake.only_record), tmp_path)
+    assert "further.png" in result["plots"]
+    assert (tmp_path / "further.png").exists()
+
+
 def test_data_out_of_reach_is_one_sentence(fake, tmp_path, capsys):
     def run_without_data(context):
         raise DataUnavailableError("no network; use digits")

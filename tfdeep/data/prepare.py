@@ -66,6 +66,8 @@ def builder(entry: DataInfo, data_dir: str | None = None):
         if not Path(made.data_path).exists():
             with only_one(Path(made.data_path)):
                 _prepare(entry, made)
+            # One made before another process prepared the set knows no splits.
+            made = _unprepared(entry, data_dir)
     except ImportError as error:
         raise missing_package(error) from error
     return made

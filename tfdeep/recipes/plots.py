@@ -22,6 +22,9 @@ def draw_plots(
 ) -> list[str]:
     """Draw learning curves and the compared metrics; return the file names.
 
+    The recipe's further figures are drawn of a complete run, which alone has
+    verdicts.
+
     Raises:
         ImportError: if matplotlib is not installed.
     """
@@ -45,7 +48,7 @@ def draw_plots(
             present(compared), headline(recipe, verdicts)
         ),
     }
-    if recipe.pictures:
+    if recipe.pictures and verdicts:
         figures.update(recipe.pictures(results))
     drawn = {name: figure for name, figure in figures.items() if figure}
     for name, figure in drawn.items():

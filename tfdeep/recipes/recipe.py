@@ -100,8 +100,8 @@ class Recipe:
         run: function that trains and records, given the context.
         curves: keys of the training history that are plotted per epoch.
         metrics: recorded metrics that are compared in a plot; all if empty.
-        pictures: function from the `Results` to further figures, by file
-            name.
+        pictures: function from the `Results` of a complete run to further
+            figures, by file name.
         independent: boolean, whether arms may be trained side by side: `run`
             does nothing but loop over `context.runs()`, no arm needs another
             one's results, and no claim compares their times.
