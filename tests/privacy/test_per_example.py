@@ -7,8 +7,11 @@ from keras import layers, ops
 
 from tests.helpers import randomize
 from tests.privacy.reference import compare
+from tfdeep import backend
 from tfdeep.layers import GroupedConv2D
 from tfdeep.privacy import PrivateModel
+from tfdeep.privacy.per_example import gradients
+from tfdeep.privacy.per_example.convolution import kernel_form
 
 # Smooth activations: batches of one and of many may fall on two sides of a
 # kink. The layers under test come first; a classifier follows.
@@ -16,7 +19,7 @@ CASES = {
     "dense": ((5,), lambda: [layers.Dense(4, "tanh")]),
     "dense_in_sequences": (
         (6, 5),
-        lambda: [layers.Dense(4, "tanh"), layers.Dense(30, use_bias=False)],
+        lambda: [layers.Dense(4, "tanh"), layers.Dense(80, use_bias=False)],
     ),
     "conv1d_causal": (
         (9, 3),
@@ -48,6 +51,10 @@ CASES = {
     "conv2d_dilated": (
         (8, 8, 2),
         lambda: [layers.Conv2D(4, 3, dilation_rate=(2, 1), padding="same")],
+    ),
+    "conv2d_few_positions": (
+        (3, 3, 16),
+        lambda: [layers.Conv2D(32, 2, groups=2, activation="tanh")],
     ),
     "conv3d": (
         (4, 5, 4, 2),
@@ -330,3 +337,40 @@ def test_layers_within_are_told_of_training():
     x = np.ones((16, 5), "float32")
     norms = model.per_example_norms(x, np.zeros(16, "int32"))
     assert np.unique(np.round(ops.convert_to_numpy(norms), 5)).size > 8
+
+
+@pytest.mark.parametrize("name", ["dense_in_sequences", "conv2d_few_positions"])
+def test_few_positions_have_their_norm_from_pairs(name, monkeypatch):
+    paired = []
+    pairs_of = gradients.pairs_of
+    monkeypatch.setattr(
+        gradients, "pairs_of", lambda t: paired.append(t) or pairs_of(t)
+    )
+    shape, make = CASES[name]
+    model = compiled(sequential(shape, make()))
+    compare(model, *batch(shape), clip=0.7)
+    assert paired
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="XLA's memory is asked by JAX"
+)
+def test_patches_are_of_one_convolution_at_a_time(monkeypatch):
+    import jax
+
+    def memory():
+        def norms(tensors):
+            forms = [
+                kernel_form(x, x, ((3, 3), (1, 1), (1, 1), "same"), *rest)
+                for x in tensors
+            ]
+            return gradients.Gradients(forms).square_norms()
+
+        rest = (1, 1, (3, 3, 16, 16))
+        compiled = jax.jit(norms).lower([x] * 6).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    x = jax.ShapeDtypeStruct((8, 16, 16, 16), "float32")
+    in_order = memory()
+    monkeypatch.setattr(backend, "once_known", lambda tensor, event: tensor)
+    assert in_order < memory() / 2

@@ -78,6 +78,19 @@ def after(event, tensors, weights):
     ]
 
 
+def once_known(tensor, event):
+    """Return a tensor that is not made before another is known, row by row.
+
+    XLA keeps as much at a time as it finds to run at once. What waits takes
+    no memory yet. TensorFlow makes each tensor when it is read.
+
+    Args:
+        tensor: (batch, ...).
+        event: (batch,), nowhere below 0. It may be infinite or NaN.
+    """
+    return _module("once_known").once_known(tensor, event)
+
+
 def has_accelerator() -> bool:
     """Whether the backend computes on something other than a CPU.
 

@@ -107,16 +107,15 @@ def kernel_form(x, dz, geometry, groups: int, views: int, shape):
         views: how many rows belong to one example.
         shape: that of the kernel.
     """
-    patches, dz = unfolded(x, dz, *geometry)
-    _, positions, taps, channels = patches.shape
-    inputs = patches
-    if groups > 1:
-        inputs = ops.reshape(
-            patches, (-1, positions, taps, groups, channels // groups)
+    pieces, dz = unfolded(x, dz, *geometry)
+    positions, channels = pieces[0].shape[1:]
+    inputs = [
+        by_example(
+            ops.reshape(each, (-1, positions, groups, channels // groups)),
+            views,
         )
-        inputs = ops.transpose(inputs, (0, 1, 3, 2, 4))
-    size = taps * channels // groups
-    inputs = ops.reshape(inputs, (-1, positions, groups, size))
+        for each in pieces
+    ]
     outputs = ops.reshape(dz, (-1, positions, groups, dz.shape[-1] // groups))
 
     def fold(product):
@@ -124,7 +123,7 @@ def kernel_form(x, dz, geometry, groups: int, views: int, shape):
         product = ops.swapaxes(product, -3, -2)
         return ops.reshape(product, (*lead, *shape))
 
-    return Product(by_example(inputs, views), by_example(outputs, views), fold)
+    return Product(inputs, by_example(outputs, views), fold)
 
 
 def unfolded(x, dz, size, strides, dilation, padding: str):
@@ -144,9 +143,10 @@ def unfolded(x, dz, size, strides, dilation, padding: str):
         padding: `"same"` or `"valid"`.
 
     Returns:
-        (rows, positions, k k, in) and (rows, positions, out).
+        A list of (rows, positions, in), one for each entry of the kernel, and
+        (rows, positions, out).
     """
-    counts, channels = dz.shape[1:-1], x.shape[-1]
+    counts = dz.shape[1:-1]
     lines = [
         count + (k - 1) * d // stride
         for count, k, d, stride in zip(
@@ -166,14 +166,10 @@ def unfolded(x, dz, size, strides, dilation, padding: str):
             for o, s, rows in zip(offsets, strides, rows_of_line, strict=True)
         )
         found.append(phases(phase)[:, start : start + length])
-    patches = found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
     widths = [[0, n - c] for n, c in zip(lines[1:], counts[1:], strict=True)]
     if any(more for _, more in widths):
         dz = ops.pad(dz, [[0, 0], [0, 0], *widths, [0, 0]])
-    return (
-        ops.reshape(patches, (-1, length, len(found), channels)),
-        ops.reshape(dz, (-1, length, dz.shape[-1])),
-    )
+    return found, ops.reshape(dz, (-1, length, dz.shape[-1]))
 
 
 def _phases(x, counts, lines, size, strides, dilation, padding):

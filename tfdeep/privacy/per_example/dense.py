@@ -22,7 +22,7 @@ class DenseRule(Rule):
             (
                 self.layer.kernel,
                 Product(
-                    by_example(_with_positions(x), views),
+                    [by_example(_with_positions(x), views)],
                     by_example(_with_positions(dz), views),
                     lambda product: product[..., 0, :, :],
                 ),

@@ -35,7 +35,7 @@ class EinsumDenseRule(Rule):
             (
                 self.layer.kernel,
                 Product(
-                    by_example(_sorted(x, axes["input"], axes, "in"), views),
+                    [by_example(_sorted(x, axes["input"], axes, "in"), views)],
                     by_example(_sorted(dz, axes["output"], axes, "out"), views),
                     self._fold,
                 ),

@@ -10,6 +10,8 @@ from functools import reduce
 import keras
 from keras import ops
 
+from tfdeep import backend
+
 
 def square_sums(tensor):
     """The sum of squares within each example, (batch,)."""
@@ -66,45 +68,58 @@ class Product:
     """sum_t a_t g_t^T, of inputs and output gradients at positions t.
 
     Its norm comes from the pairs of positions, or from the product itself,
-    whichever is the smaller:
+    whichever takes the less memory and time:
 
         |A^T G|^2 = sum_{s,t} (a_s . a_t) (g_s . g_t)
 
     Args:
-        inputs: (batch, positions, groups, in).
+        inputs: list of (batch, positions, groups, in), the parts of a in their
+            order. They are never joined: the patches of a convolution are
+            many times as large as what they are cut from.
         grads: (batch, positions, groups, out).
-        fold: function that brings (..., groups, in, out) to the shape of the
-            weight, with as many axes before it.
+        fold: function that brings (..., groups, in, out), for all parts, to
+            the shape of the weight, with as many axes before it.
     """
 
-    def __init__(self, inputs, grads, fold):
-        self.inputs = widened(inputs)
+    def __init__(self, inputs: list, grads, fold):
+        self.inputs = [widened(part) for part in inputs]
         self.grads = widened(grads)
         self.fold = fold
         self._product = None
 
+    def wait_for(self, norms):
+        """Cut out no part before these norms (batch,) are known."""
+        self.inputs = [backend.once_known(part, norms) for part in self.inputs]
+
     def product(self):
         """(batch, groups, in, out)."""
         if self._product is None:
-            self._product = batched_product(self.inputs, self.grads)
+            self._product = self._with_parts(self.inputs, self.grads)
         return self._product
 
+    def _with_parts(self, inputs, grads):
+        """The products of all parts, one after the other."""
+        parts = [batched_product(part, grads) for part in inputs]
+        return parts[0] if len(parts) == 1 else ops.concatenate(parts, -2)
+
     def _prefers_pairs(self) -> bool:
-        positions, size = self.inputs.shape[1], self.inputs.shape[3]
+        positions = self.inputs[0].shape[1]
         if positions is None:
             return False
-        return 2 * positions**2 < size * self.grads.shape[3]
+        size = sum(part.shape[3] for part in self.inputs)
+        return 8 * positions**2 < size * self.grads.shape[3]
 
     def square_norms(self):
-        if self.inputs.shape[1] == 1:
+        if self.inputs[0].shape[1] == 1:
+            squares = sum(
+                ops.sum(ops.square(part), axis=(1, 3)) for part in self.inputs
+            )
             return ops.sum(
-                ops.sum(ops.square(self.inputs), axis=(1, 3))
-                * ops.sum(ops.square(self.grads), axis=(1, 3)),
-                axis=1,
+                squares * ops.sum(ops.square(self.grads), axis=(1, 3)), axis=1
             )
         if not self._prefers_pairs():
             return square_sums(self.product())
-        pairs = pairs_of(self.inputs) * pairs_of(self.grads)
+        pairs = sum(map(pairs_of, self.inputs)) * pairs_of(self.grads)
         return ops.sum(pairs, axis=(1, 2, 3))
 
     def weighted_sum(self, factors, kept):
@@ -114,8 +129,8 @@ class Product:
             )
         grads = zero_unless(kept, self.grads)
         grads = grads * per_row(ops.cast(factors, grads.dtype), grads)
-        inputs = zero_unless(kept, self.inputs)
-        return self.fold(batched_product(_as_one(inputs), _as_one(grads))[0])
+        inputs = [_as_one(zero_unless(kept, part)) for part in self.inputs]
+        return self.fold(self._with_parts(inputs, _as_one(grads))[0])
 
     def records(self, kept):
         return zero_unless(kept, self.records_of_all())
@@ -125,12 +140,16 @@ class Product:
 
     def __add__(self, other):
         same = isinstance(other, Product) and (
-            self.inputs.shape[2:] == other.inputs.shape[2:]
+            [part.shape[2:] for part in self.inputs]
+            == [part.shape[2:] for part in other.inputs]
         )
         if not same:
             return Instances(self.records_of_all()) + other
         return Product(
-            ops.concatenate([self.inputs, other.inputs], axis=1),
+            [
+                ops.concatenate(parts, axis=1)
+                for parts in zip(self.inputs, other.inputs, strict=True)
+            ],
             ops.concatenate([self.grads, other.grads], axis=1),
             self.fold,
         )
@@ -243,8 +262,21 @@ class Gradients:
         self.forms = forms
 
     def square_norms(self) -> list:
-        """|g_i|^2 per weight, each (batch,)."""
-        return [form.square_norms() for form in self.forms]
+        """|g_i|^2 per weight, each (batch,).
+
+        One convolution after the other: the patches of all of them together
+        are many times the size of the activations.
+        """
+        found: list = []
+        last = None
+        for form in self.forms:
+            in_parts = isinstance(form, Product) and len(form.inputs) > 1
+            if in_parts and last is not None:
+                form.wait_for(last)
+            found.append(form.square_norms())
+            if in_parts:
+                last = found[-1]
+        return found
 
     def weighted_sums(self, factors: list, kept) -> list:
         """sum_i c_i g_i per weight, over the examples that are kept."""
