@@ -200,6 +200,7 @@ def pictures(results):
     axes.set_ylabel("test accuracy")
     axes.set_xscale("log")
     axes.set_xticks([float(each) for each in names], names)
+    axes.set_xticks([], minor=True)
     axes.legend(frameon=False)
     clean(axes)
     return {"accuracy-by-epsilon.png": figure}
