@@ -837,6 +837,33 @@ def test_classes_beside_another_loss():
     assert same(model, before)
 
 
+@pytest.mark.parametrize("loss", ["crossentropy", "ce"])
+def test_classes_of_a_loss_chosen_by_the_labels(loss):
+    def compiled():  # Keras chooses once.
+        model = keras.Sequential([mlp(compiled=False), layers.Softmax()])
+        model.compile("sgd", loss)
+        return model
+
+    x, y = labelled(8)
+    model = compiled()
+    before = snapshot(model)
+    with pytest.raises(ValueError, match="came from 1 to 3.*0 to 2"):
+        quick(1).initialize_model(model, [(x, y + 1)])
+    assert same(model, before)
+    quick(1).initialize_model(model, [(x, y)])
+    quick(1).initialize_model(compiled(), [(x, np.eye(3)[y])])
+
+
+def test_a_class_that_is_ignored_is_no_class():
+    loss = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, ignore_class=-1
+    )
+    x, y = labelled(8)
+    quick(1).initialize_model(mlp(), [(x, y - (y == 0))], loss)
+    with pytest.raises(ValueError, match="came from 0 to 3.*0 to 2"):
+        quick(1).initialize_model(mlp(), [(x, y + (y == 2))], loss)
+
+
 def test_one_loss_for_several_outputs():
     inputs = keras.Input((4,))
     outputs = [layers.Dense(3)(inputs), layers.Dense(1)(inputs)]

@@ -12,6 +12,7 @@ from keras import ops, tree
 
 from tfdeep.checks import check_labels
 
+BY_THE_LABELS = ("crossentropy", "ce")  # Of `compile`; binary for one class.
 SPARSE = (
     keras.losses.sparse_categorical_crossentropy,
     "sparse_categorical_crossentropy",
@@ -33,11 +34,14 @@ def check_classes(model: keras.Model, loss: Any, labels: Any, predicted: Any):
     several = tree.is_nested(predicted)
     for name, one, y, y_pred in _by_output(model, loss, labels, predicted):
         shape = getattr(y_pred, "shape", ())
-        if not (shape and _is_sparse(one) and hasattr(y, "shape")):
+        if not (shape and hasattr(y, "shape")):
             continue
         *sizes, classes = shape
-        if tuple(y.shape) in (tuple(sizes), (*sizes, 1)):
+        numbers = tuple(y.shape) in (tuple(sizes), (*sizes, 1))
+        if numbers and _is_sparse(one, classes):
             y = ops.convert_to_numpy(y)
+            ignored = getattr(one, "ignore_class", None)
+            y = y if ignored is None else y[y != ignored]
             check_labels(y, classes, name if several else None)
 
 
@@ -74,8 +78,9 @@ def _named(names, values) -> dict:
     return dict(zip(names, flat, strict=True))
 
 
-def _is_sparse(loss) -> bool:
-    """Whether the loss takes numbers of classes, and each is one."""
-    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
-        return loss.ignore_class is None
-    return loss in SPARSE
+def _is_sparse(loss, classes) -> bool:
+    """Whether the loss takes numbers of classes where they fit the outputs."""
+    if loss in BY_THE_LABELS:
+        return classes > 1
+    sparse = keras.losses.SparseCategoricalCrossentropy
+    return isinstance(loss, sparse) or loss in SPARSE
