@@ -148,8 +148,7 @@ def budget_helps(results):
         results.spread(title(AVERAGE, epsilon), "test_error")
         for epsilon in budgets(results)
     ]
-    means = [error.mean for error in errors]
-    falls = means == sorted(means, reverse=True)
+    falls = errors == sorted(errors, key=lambda each: -each.mean)
     return Verdict(falls, "test errors " + ", ".join(map(str, errors)))
 
 
