@@ -107,6 +107,8 @@ class Product:
         if positions is None:
             return False
         size = sum(part.shape[3] for part in self.inputs)
+        # Two matrices of pairs; and they take more multiplications, so that
+        # they pay only where they are several times smaller than the product.
         return 8 * positions**2 < size * self.grads.shape[3]
 
     def square_norms(self):
