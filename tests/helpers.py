@@ -60,6 +60,21 @@ def randomize(layer, seed=0):
         weight.assign(values.astype("float32"))
 
 
+def compiled(function, mode):
+    """`function(*arrays)` run eagerly, as a graph or by XLA, to arrays."""
+    if mode != "eager" and BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        function = tf.function(function, jit_compile=mode == "xla")
+    elif mode != "eager":
+        import jax
+
+        function = jax.jit(function)
+    return lambda *args: arrays(
+        keras.tree.flatten(function(*map(ops.convert_to_tensor, args)))
+    )
+
+
 def projection(y):
     """A scalar with another gradient at each entry of `y`."""
     cotangent = np.cos(np.arange(np.prod(y.shape))).reshape(tuple(y.shape))

@@ -5,27 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.helpers import BACKEND, arrays, close, images
+from tests.helpers import BACKEND, close, compiled, images
 from tfdeep import backend
 
 MODES = ["eager", "graph", "xla"] if BACKEND == "tensorflow" else ["xla"]
 RECOMPUTE = [False, True, "sqrt"]
-
-
-def compiled(function, mode):
-    """`function(*arrays)` run eagerly, as a graph or by XLA."""
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        if mode != "eager":
-            function = tf.function(function, jit_compile=mode == "xla")
-    else:
-        import jax
-
-        function = jax.jit(function)
-    return lambda *args: arrays(
-        keras.tree.flatten(function(*map(ops.convert_to_tensor, args)))
-    )
 
 
 def step(carry, inputs):
@@ -129,9 +113,9 @@ def test_a_backward_pass_of_its_own():
         (y,), _ = backend.scan(
             lambda carry, inputs: ([carry[0] * inputs[0]], []), [x], [factors]
         )
-        return [y], []
+        return [y], [], [y]
 
-    def backward(primals, constants, outputs, cotangents):
+    def backward(primals, constants, kept, cotangents):
         _, factors = primals
 
         def inverse(carry, inputs):
@@ -140,7 +124,7 @@ def test_a_backward_pass_of_its_own():
             return [x, dy * inputs[0]], [ops.sum(dy * x)]
 
         (_, dx), (by_factors,) = backend.scan(
-            inverse, [*outputs, *cotangents], [factors], reverse=True
+            inverse, [*kept, *cotangents], [factors], reverse=True
         )
         return [dx, by_factors]
 

@@ -12,7 +12,8 @@ from tfdeep import backend
 def call(weight, x, constant, backward):
     def forward(primals, constants):
         weight, x = primals
-        return [weight * x + constants[0]], [constants[1] + 1]
+        y = weight * x + constants[0]
+        return [y], [constants[1] + 1], [y]
 
     outputs, extras = backend.custom_vjp(
         forward, backward, [weight, x], [constant, ops.convert_to_tensor(3)]
@@ -20,7 +21,7 @@ def call(weight, x, constant, backward):
     return outputs, extras
 
 
-def exact(primals, constants, outputs, cotangents):
+def exact(primals, constants, kept, cotangents):
     weight, x = primals
     return [cotangents[0] * x, cotangents[0] * weight]
 
@@ -47,10 +48,10 @@ class TestCustomVjp:
             np.testing.assert_allclose(a, b, rtol=1e-6)
 
     def test_the_given_backward_pass_is_the_one_that_runs(self):
-        def strange(primals, constants, outputs, cotangents):
+        def strange(primals, constants, kept, cotangents):
             assert len(primals) == len(constants) == 2
-            assert len(outputs) == len(cotangents) == 1
-            return [outputs[0], constants[0] * 10.0]
+            assert len(kept) == len(cotangents) == 1
+            return [kept[0], constants[0] * 10.0]
 
         weight, x, constant = images(4), images(4, seed=1), images(4, seed=2)
         y, (by_weight, by_x) = reference_gradients(

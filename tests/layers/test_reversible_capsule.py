@@ -58,7 +58,8 @@ def test_gradients_of_a_hundred_blocks_in_single_precision(routing, scale):
     for weight in ours.trainable_variables:
         weight.assign(scale * rng.normal(size=weight.shape))
     copy_weights(ours, plain)
-    assert ours.every == 34  # Three parts as long as each other.
+    # Parts as long as each other.
+    assert ours.every == {"tensorflow": 50, "jax": 34}[BACKEND]
     x = images(3, 5, 3)
     results = [
         flat(gradients(layer, x, True, training=True))
@@ -140,7 +141,7 @@ def test_resumed_training_goes_on_as_it_would_have(tmp_path):
         ({"num_capsules": "5"}, "num_capsules"),
         ({"routing": "em"}, "routing"),
         ({"seed": -1}, "seed"),
-        ({"num_blocks": 60, "checkpoint_every": None}, "up to 50 blocks"),
+        ({"num_blocks": 80, "checkpoint_every": None}, "up to .. blocks"),
     ],
 )
 def test_bad_arguments(arguments, message):

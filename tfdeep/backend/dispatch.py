@@ -25,10 +25,10 @@ def custom_vjp(forward, backward, primals, constants):
     """Call `forward` and let `backward` compute its gradient.
 
     Args:
-        forward: `forward(primals, constants) -> (outputs, extras)`, four
-            lists of tensors. `extras` carry no gradient.
-        backward: `backward(primals, constants, outputs, cotangents)`, the
-            list of gradients with respect to `primals`.
+        forward: `forward(primals, constants) -> (outputs, extras, kept)`,
+            five lists of tensors. `extras` carry no gradient.
+        backward: `backward(primals, constants, kept, cotangents)`, the list
+            of gradients with respect to `primals`.
         primals: list of tensors to differentiate.
         constants: list of tensors of any dtype, never differentiated.
 
@@ -127,6 +127,13 @@ def runs_eagerly() -> bool:
     if keras.backend.backend() not in _MODULES:
         return True
     return _module("runs_eagerly").runs_eagerly()
+
+
+def has_float64() -> bool:
+    """Whether the backend computes in double precision where it is told to."""
+    if keras.backend.backend() not in _MODULES:
+        return False
+    return _module("has_float64").has_float64()
 
 
 def replica_count() -> int:

@@ -25,15 +25,15 @@ CHEAP = frozenset(
 def custom_vjp(forward, backward, primals, constants):
     @jax.custom_vjp
     def call(primals, constants):
-        return forward(primals, constants)
+        return forward(primals, constants)[:2]
 
     def call_forward(primals, constants):
-        outputs, extras = forward(primals, constants)
-        return (outputs, extras), (primals, constants, outputs)
+        outputs, extras, kept = forward(primals, constants)
+        return (outputs, extras), (primals, constants, kept)
 
     def call_backward(residuals, cotangents):
-        primals, constants, outputs = residuals
-        grads = backward(primals, constants, outputs, cotangents[0])
+        primals, constants, kept = residuals
+        grads = backward(primals, constants, kept, cotangents[0])
         return list(grads), None
 
     call.defvjp(call_forward, call_backward)
@@ -59,6 +59,10 @@ def once_known(tensor, event):
 
 def has_accelerator() -> bool:
     return jax.default_backend() != "cpu"
+
+
+def has_float64() -> bool:
+    return bool(jax.config.jax_enable_x64)
 
 
 def as_body(function):

@@ -16,6 +16,7 @@ __all__ = [
     "draws",
     "gradients_with_aux",
     "has_accelerator",
+    "has_float64",
     "is_concrete",
     "on_first_replica",
     "pullbacks",
@@ -38,12 +39,12 @@ def custom_vjp(forward, backward, primals, constants):
     @tf.custom_gradient
     def call(*tensors):
         primals, constants = list(tensors[:count]), list(tensors[count:])
-        outputs, extras = forward(primals, constants)
+        outputs, extras, kept = forward(primals, constants)
         sizes.append(len(outputs))
 
         def gradient(*cotangents):
             grads = backward(
-                primals, constants, outputs, list(cotangents[: len(outputs)])
+                primals, constants, kept, list(cotangents[: len(outputs)])
             )
             return [*grads, *[None] * len(constants)]
 
@@ -78,6 +79,10 @@ def once_known(tensor, event):
 def has_accelerator() -> bool:
     devices = tf.config.list_logical_devices()
     return any(device.device_type in ("GPU", "TPU") for device in devices)
+
+
+def has_float64() -> bool:
+    return True
 
 
 def as_branch(function):

@@ -55,12 +55,12 @@ def dense_block_recomputed(x, layers, axis: int, training: bool):
             y, new, _ = call(index, x, weights_in[index], state_in[index])
             x = ops.concatenate([x, y], axis=axis)
             new_state.extend(new)
-        return [x], new_state
+        return [x], new_state, [x]
 
-    def backward(primals, constants, outputs, cotangents):
+    def backward(primals, constants, kept, cotangents):
         weights_in = _like(weights, primals[1:])
         state_in = _like(state, constants)
-        (features,), (gradient,) = outputs, cotangents
+        (features,), (gradient,) = kept, cotangents
         weight_gradients = []
         sizes = _channels_before(x, layers, axis)
         for index in reversed(range(len(layers))):

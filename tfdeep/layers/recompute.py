@@ -126,9 +126,9 @@ def recomputed(layer, inputs, arguments):
     count = len(moving)
 
     def forward(primals, constants):
-        return run(primals[:count], constants, primals[count:])
+        return *run(primals[:count], constants, primals[count:]), []
 
-    def backward(primals, constants, outputs, cotangents):
+    def backward(primals, constants, kept, cotangents):
         tensors, weights = backend.after(
             list(cotangents), primals[:count], primals[count:]
         )

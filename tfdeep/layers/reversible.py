@@ -20,13 +20,13 @@ from keras import ops
 from tfdeep import backend
 
 
-def unrolled(calls, coupling, pair, weights, states, shared, every):
+def unrolled(calls, coupling, x, weights, states, shared, every):
     """A chain of any blocks, each with its lists of weights and state.
 
     Args:
         calls: list of functions, one per block.
         coupling: `Momentum` or `Additive`.
-        pair: the two tensors that the first block gets.
+        x: tensor, what comes to the first block.
         weights: one list of tensors per block.
         states: one list of tensors per block.
         shared: list of tensors without a gradient.
@@ -34,50 +34,55 @@ def unrolled(calls, coupling, pair, weights, states, shared, every):
             for the backend's own backward pass, which keeps everything.
 
     Returns:
-        `(pair, new_states)`.
+        `(y, new_states)`.
     """
     if every is None:
-        return _forward(calls, coupling, pair, weights, states, shared)
-    new_states = []
-    for start in range(0, len(calls), every):
-        part = slice(start, start + every)
-        pair, new = _segment(
-            calls[part], coupling, pair, weights[part], states[part], shared
+        y, new_states, _ = _forward(
+            calls, coupling, x, weights, states, shared, ()
         )
-        new_states += new
-    return pair, new_states
+        return y, new_states
+    return _undone_chain(calls, coupling, x, weights, states, shared, every)
 
 
-def _forward(calls, coupling, pair, weights, states, shared):
-    new_states = []
-    for call, w, state in zip(calls, weights, states, strict=True):
-        y, new = call(coupling.seen(*pair), w, state, shared)
+def _forward(calls, coupling, x, weights, states, shared, ends):
+    """What leaves the chain, the new states, and the pairs after `ends`."""
+    pair, new_states, kept = coupling.start(x), [], []
+    for index, call in enumerate(calls):
+        y, new = call(
+            coupling.seen(*pair), weights[index], states[index], shared
+        )
         pair = coupling.forward(*pair, y)
         new_states.append(new)
-    return pair, new_states
+        if index in ends:
+            kept += pair
+    return coupling.end(*pair), new_states, kept
 
 
-def _segment(calls, coupling, pair, weights, states, shared):
-    """Blocks of which the last pair is kept."""
+def _undone_chain(calls, coupling, x, weights, states, shared, every):
+    """Blocks that are undone from the pair at the end and every so often."""
     count = len(shared)
+    ends = {*range(every - 1, len(calls), every), len(calls) - 1}
 
     def forward(primals, constants):
-        pair, new_states = _forward(
+        y, new_states, kept = _forward(
             calls,
             coupling,
-            primals[:2],
-            like(weights, primals[2:]),
+            primals[0],
+            like(weights, primals[1:]),
             like(states, constants[count:]),
             constants[:count],
+            ends,
         )
-        return list(pair), sum(new_states, [])
+        return [y], sum(new_states, []), kept
 
-    def backward(primals, constants, outputs, cotangents):
-        pair, gradients = outputs, cotangents
+    def backward(primals, constants, kept, cotangents):
         shared, states_in = constants[:count], like(states, constants[count:])
-        found, events = [], cotangents
-        weights_in = like(weights, primals[2:])
+        weights_in = like(weights, primals[1:])
+        gradients = coupling.end_gradients(*cotangents)
+        kept, found, events = list(kept), [], list(cotangents)
         for index in reversed(range(len(calls))):
+            if index in ends:
+                pair = [kept.pop(-2), kept.pop()]
             # The block above is done with, its weights' gradients too.
             pair, w = backend.after(events, pair, weights_in[index])
             pair, gradients, grads = undo(
@@ -90,15 +95,15 @@ def _segment(calls, coupling, pair, weights, states, shared):
             )
             found[:0] = grads
             events = [*gradients, *grads]
-        return [*gradients, *found]
+        return [coupling.start_gradient(*gradients), *found]
 
-    outputs, new = backend.custom_vjp(
+    (y,), new = backend.custom_vjp(
         forward,
         backward,
-        [*pair, *sum(weights, [])],
+        [x, *sum(weights, [])],
         [*shared, *sum(states, [])],
     )
-    return outputs, like(states, new)
+    return y, like(states, new)
 
 
 def undo(call, coupling, after, weights, state, shared):
@@ -117,7 +122,8 @@ def undo(call, coupling, after, weights, state, shared):
         the gradients by it and by the weights.
     """
     pair, gradients = after
-    seen = coupling.was_seen(*pair)
+    source = coupling.source(*pair)
+    seen = coupling.kept.narrow(source)
 
     def block(x, *weights):
         return call(x, list(weights), state, shared)[0]
@@ -126,13 +132,13 @@ def undo(call, coupling, after, weights, state, shared):
         block, [seen, *weights], coupling.cotangent(*gradients)
     )
     return (
-        list(coupling.backward(*pair, seen, y)),
+        list(coupling.backward(*pair, source, y)),
         list(coupling.gradients(*gradients, dseen)),
         found,
     )
 
 
-def scanned(call, coupling, pair, weights, states, shared, every):
+def scanned(call, coupling, x, weights, states, shared, every):
     """A chain of equal blocks as a loop over stacked weights and states.
 
     The size of the program does not depend on the number of blocks, nor does
@@ -141,19 +147,22 @@ def scanned(call, coupling, pair, weights, states, shared, every):
     Args:
         call: function, the block.
         coupling: `Momentum` or `Additive`.
-        pair: the two tensors that the first block gets.
+        x: tensor, what comes to the first block.
         weights: list of tensors, stacked along their first axis.
         states: list of tensors, stacked alike.
         shared: list of tensors without a gradient.
         every: as of `unrolled`.
 
     Returns:
-        `(pair, new_states)`, the states stacked.
+        `(y, new_states)`, the states stacked.
     """
     if every is None:
         step = _step(call, coupling, len(weights), shared)
-        return backend.scan(step, list(pair), [*weights, *states])
-    return _undone_loop(call, coupling, pair, weights, states, shared, every)
+        pair, new = backend.scan(
+            step, list(coupling.start(x)), [*weights, *states]
+        )
+        return coupling.end(*pair), new
+    return _undone_loop(call, coupling, x, weights, states, shared, every)
 
 
 def _step(call, coupling, count, shared):
@@ -166,7 +175,7 @@ def _step(call, coupling, count, shared):
     return step
 
 
-def _undone_loop(call, coupling, pair, weights, states, shared, every):
+def _undone_loop(call, coupling, x, weights, states, shared, every):
     """One loop forward and one back; every so many blocks the pair is kept."""
     blocks, count = [*weights, *states][0].shape[0], len(shared)
     # Each block writes its pair where its neighbours write theirs: what stays
@@ -177,9 +186,11 @@ def _undone_loop(call, coupling, pair, weights, states, shared, every):
 
     def forward(primals, constants):
         step = _step(call, coupling, len(weights), constants[:count])
-        inputs = [*primals[2:], *constants[count:]]
+        pair = list(coupling.start(primals[0]))
+        inputs = [*primals[1:], *constants[count:]]
         if not several:
-            return backend.scan(step, primals[:2], inputs)
+            pair, new = backend.scan(step, pair, inputs)
+            return [coupling.end(*pair)], new, list(pair)
 
         def keeping(carry, inputs):
             slot, *inputs = inputs
@@ -191,45 +202,43 @@ def _undone_loop(call, coupling, pair, weights, states, shared, every):
             ]
             return [*pair, *kept], new
 
-        empty = [
-            ops.stack([ops.zeros_like(x)] * (slots[-1] + 1))
-            for x in primals[:2]
-        ]
+        empty = [ops.stack([ops.zeros_like(x)] * (slots[-1] + 1)) for x in pair]
         carry, new = backend.scan(
-            keeping,
-            [*primals[:2], *empty],
-            [ops.convert_to_tensor(slots), *inputs],
+            keeping, [*pair, *empty], [ops.convert_to_tensor(slots), *inputs]
         )
-        kept = carry[2:]
         # The end lies in the last slot, and only there.
-        return [*[held[-1] for held in kept], *kept], new
+        kept = carry[2:]
+        return [coupling.end(*[held[-1] for held in kept])], new, kept
 
-    def backward(primals, constants, outputs, cotangents):
+    def backward(primals, constants, kept, cotangents):
         undone = _undo_step(call, coupling, len(weights), constants[:count])
-        carry = [*outputs[:2], *cotangents[:2]]
-        inputs = [*primals[2:], *constants[count:]]
+        gradients = coupling.end_gradients(*cotangents)
+        inputs = [*primals[1:], *constants[count:]]
         if not several:
-            carry, found = backend.scan(undone, carry, inputs, reverse=True)
-            return [*carry[2:], *found]
+            carry, found = backend.scan(
+                undone, [*kept, *gradients], inputs, reverse=True
+            )
+            return [coupling.start_gradient(*carry[2:]), *found]
 
         def from_kept(carry, inputs):
             slot, ends, *inputs = inputs
             pair = [
                 ops.where(ends, ops.take(held, slot, axis=0), x)
-                for held, x in zip(outputs[2:], carry[:2], strict=True)
+                for held, x in zip(kept, carry[:2], strict=True)
             ]
             return undone([*pair, *carry[2:]], inputs)
 
         places = [ops.convert_to_tensor(x) for x in (slots, last)]
+        end = [held[-1] for held in kept]
         carry, found = backend.scan(
-            from_kept, carry, [*places, *inputs], reverse=True
+            from_kept, [*end, *gradients], [*places, *inputs], reverse=True
         )
-        return [*carry[2:], *found]
+        return [coupling.start_gradient(*carry[2:]), *found]
 
-    outputs, new = backend.custom_vjp(
-        forward, backward, [*pair, *weights], [*shared, *states]
+    (y,), new = backend.custom_vjp(
+        forward, backward, [x, *weights], [*shared, *states]
     )
-    return outputs[:2], new
+    return y, new
 
 
 def _undo_step(call, coupling, count, shared):

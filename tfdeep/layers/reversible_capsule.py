@@ -118,9 +118,9 @@ class ReversibleCapsule(ReversibleLayer):
         names = KERNELS + (BIASES if self.routing == "sda" else ())
         return [getattr(self, name) for name in names]
 
-    def pairing(self):
+    def pairing(self, training=False):
         """The coupling of the blocks."""
-        return Momentum(self.gamma)
+        return Momentum(self.gamma, self.kept(training))
 
     def build(self, input_shape):
         if self.built:
@@ -153,17 +153,16 @@ class ReversibleCapsule(ReversibleLayer):
         setattr(self, name, weight)
 
     def call(self, inputs, training=None):
-        coupling = self.pairing()
-        pair, _ = scanned(
+        y, _ = scanned(
             self._block,
-            coupling,
-            coupling.start(self.stream(inputs)),
+            self.pairing(training),
+            self.stream(inputs),
             [ops.convert_to_tensor(v.value) for v in self.stacks],
             [],
             [],
             self.every if training else None,
         )
-        return ops.cast(coupling.end(*pair), self.compute_dtype)
+        return ops.cast(y, self.compute_dtype)
 
     def _block(self, x, weights, state, shared):
         """f(x): one routing layer after the other."""

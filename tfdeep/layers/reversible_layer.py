@@ -5,6 +5,7 @@ from keras import ops
 
 from tfdeep.checks import check_positive
 from tfdeep.layers.coupling import checkpoints
+from tfdeep.layers.precise import numbers
 
 HALVES = ("float16", "bfloat16")
 
@@ -38,19 +39,29 @@ class ReversibleLayer(keras.layers.Layer):
         half = self.compute_dtype in HALVES
         return "float32" if half else self.compute_dtype
 
+    def kept(self, training=True):
+        """How the pair is kept, of `tfdeep.layers.precise`.
+
+        In more digits only where blocks are going to be undone.
+        """
+        return numbers(self.stream_dtype, bool(self.recompute and training))
+
     def blocks_kept(self, gamma, count: int, compute: str | None = None):
         """How many blocks there are between kept pairs; checks the user's.
 
         Args:
             gamma: float, by which undoing a block divides.
             count: integer, the number of blocks.
-            compute: dtype of the blocks, that of the layer by default.
+            compute: dtype of blocks of any content. Without, they are known
+                to be rounded alike when they are computed again, unless the
+                layer computes in half precision.
         """
         if not self.recompute:
             return None
-        compute = compute or self.compute_dtype
+        if compute is None and self.compute_dtype in HALVES:
+            compute = self.compute_dtype
         return checkpoints(
-            self.checkpoint_every, gamma, self.stream_dtype, compute, count
+            self.checkpoint_every, gamma, self.kept(), compute, count
         )
 
     def __call__(self, inputs, *args, **kwargs):

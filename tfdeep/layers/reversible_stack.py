@@ -44,15 +44,17 @@ class ReversibleStack(ReversibleLayer):
     blocks are traced one by one; XLA on a CPU then keeps what is inside
     momentum blocks. Convolutions in a loop are slow with XLA on a CPU.
 
-    Under mixed precision the stream between blocks stays float32. Do not use
-    it where blocks are few or their insides small: a plain chain is faster.
+    What runs between blocks is kept in twice the digits of float32 where it
+    is going to be undone, and blocks get it as float32, under mixed precision
+    too. Do not use it where blocks are few or their insides small: a plain
+    chain is faster.
 
     Reference:
         Sander et al., "Momentum Residual Neural Networks", 2021, eq. 2 and 3;
         Gomez et al., "The Reversible Residual Network", 2017, eq. 6 to 8.
-        Deviations: momentum is kept together with x every few blocks, as
-        rounding errors grow like gamma^-depth; each function of a RevNet's
-        pair is a block of its own.
+        Deviations: momentum is kept together with x every few blocks, and
+        in more digits, as errors grow with every block that is undone; each
+        function of a RevNet's pair is a block of its own.
 
     Args:
         blocks: list of Keras layers, each once.
@@ -119,14 +121,15 @@ class ReversibleStack(ReversibleLayer):
         self.every = self.blocks_kept(
             1 if coupling == "additive" else gamma,
             len(blocks),
-            halves[0] if halves else None,
+            halves[0] if halves else self.compute_dtype,
         )
 
-    def pairing(self):
+    def pairing(self, training=False):
         """The coupling of the blocks: `Momentum` or `Additive`."""
+        kept = self.kept(training)
         if self.coupling == "momentum":
-            return Momentum(self.gamma)
-        return Additive(self.axis, len(self.blocks))
+            return Momentum(self.gamma, kept)
+        return Additive(self.axis, len(self.blocks), kept)
 
     def build(self, input_shape):
         if self.built:
@@ -144,34 +147,33 @@ class ReversibleStack(ReversibleLayer):
         self.alike = alike(self.blocks)
 
     def call(self, inputs, mask=None, training=None):
-        coupling, shared = self.pairing(), [] if mask is None else [mask]
-        pair = coupling.start(self.stream(inputs))
+        coupling = self.pairing(training)
+        shared = [] if mask is None else [mask]
+        x = self.stream(inputs)
         values = [backend.read_variables(block) for block in self.blocks]
         weights, states = ([value[i] for value in values] for i in (0, 1))
         every = self.every if training else None
         run = self._scan if self.alike else self._unroll
-        pair, states = run(
-            coupling, pair, weights, states, shared, every, training
-        )
+        y, states = run(coupling, x, weights, states, shared, every, training)
         if training:
             for block, state in zip(self.blocks, states, strict=True):
                 backend.write_variables(block, state)
-        return ops.cast(coupling.end(*pair), self.compute_dtype)
+        return ops.cast(y, self.compute_dtype)
 
-    def _unroll(self, coupling, pair, weights, states, shared, every, training):
+    def _unroll(self, coupling, x, weights, states, shared, every, training):
         calls = [self._function(block, training) for block in self.blocks]
-        return unrolled(calls, coupling, pair, weights, states, shared, every)
+        return unrolled(calls, coupling, x, weights, states, shared, every)
 
-    def _scan(self, coupling, pair, weights, states, shared, every, training):
+    def _scan(self, coupling, x, weights, states, shared, every, training):
         call = self._function(self.blocks[0], training)
         before = python_state(self.blocks[0])
-        pair, new = scanned(
-            call, coupling, pair, _stack(weights), _stack(states), shared, every
+        y, new = scanned(
+            call, coupling, x, _stack(weights), _stack(states), shared, every
         )
         check_python_state(before, python_state(self.blocks[0]))
         columns = [ops.unstack(x, num=len(self.blocks)) for x in new]
         rows = [x for row in zip(*columns, strict=True) for x in row]
-        return pair, like(states, rows)
+        return y, like(states, rows)
 
     def _function(self, block, training):
         """The block as a function of tensors alone."""

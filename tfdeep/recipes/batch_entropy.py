@@ -53,6 +53,11 @@ def nets(settings):
     return dense + [(CONV, depth) for depth in settings.conv_depths]
 
 
+def epochs(settings):
+    """How long a net of either kind is trained."""
+    return {DENSE: settings.epochs, CONV: settings.conv_epochs}
+
+
 def title(kind, depth, arm):
     return f"{kind} {depth}, {arm}"
 
@@ -61,9 +66,16 @@ def arms(context):
     import keras
 
     from tfdeep import BatchEntropyRegularizer
-    from tfdeep.recipes.training import compiled
+    from tfdeep.recipes.training import compiled, steps_per_epoch
 
     settings = context.settings
+
+    def optimizer(kind):
+        rate = settings.learning_rate
+        if settings.decay:
+            steps = steps_per_epoch(context) * epochs(settings)[kind]
+            rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+        return keras.optimizers.Adam(rate, global_clipnorm=settings.clip)
 
     def build(kind, depth, arm):
         net = deep_net(
@@ -78,8 +90,7 @@ def arms(context):
             # The authors' settings of either net.
             least = 0.2 if kind == DENSE else 2.0
             net = BatchEntropyRegularizer(net, alpha_min=least)
-        adam = keras.optimizers.Adam(settings.learning_rate)
-        return compiled(context, net, adam)
+        return compiled(context, net, optimizer(kind))
 
     return {
         title(kind, depth, arm): partial(build, kind, depth, arm)
@@ -94,7 +105,6 @@ def run(context):
     from tfdeep.recipes.training import test_arrays, train, train_arrays
 
     settings = context.settings
-    epochs = {DENSE: settings.epochs, CONV: settings.conv_epochs}
     for run in context.runs():
         if run.arm.endswith(ANALYTIC):
             images = train_arrays(context)[0]
@@ -105,7 +115,7 @@ def run(context):
             run,
             validate=False,
             batch_size=settings.batch_size,
-            epochs=epochs[run.arm.partition(" ")[0]],
+            epochs=epochs(settings)[run.arm.partition(" ")[0]],
             callbacks=[monitor],
         )
         run.record(last_entropy=monitor.entropies[-1, -1])
@@ -172,7 +182,12 @@ def pictures(results):
 
 
 def scale(about, data=None, seeds=3, **settings):
-    defaults = {"batch_size": 64, "learning_rate": 1e-3}
+    defaults = {
+        "batch_size": 64,
+        "learning_rate": 1e-3,
+        "decay": False,
+        "clip": None,
+    }
     return Scale(about, {**defaults, **settings}, data=data, seeds=seeds)
 
 
@@ -219,7 +234,10 @@ RECIPE = Recipe(
             conv_depths=(100,),
             width=128,
             batch_size=128,
-            learning_rate=3e-4,
+            # Without the two, 500 layers that have come to life die again.
+            learning_rate=1e-4,
+            decay=True,
+            clip=1.0,
             epochs=200,
             conv_epochs=100,
         ),
