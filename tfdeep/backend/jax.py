@@ -62,7 +62,7 @@ def has_accelerator() -> bool:
 
 
 def has_float64() -> bool:
-    return bool(jax.config.jax_enable_x64)
+    return bool(jax.numpy.array(0.0).dtype == "float64")
 
 
 def as_body(function):
