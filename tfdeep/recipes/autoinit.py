@@ -183,12 +183,11 @@ RECIPE = Recipe(
     data="digits",
     scales={
         "quick": scale(
-            "4 minutes of CPU time",
+            "6 minutes of CPU time",
             depth=10,
             encoder_blocks=2,
-            width=16,
-            batch_size=32,
-            epochs=4,
+            width=32,
+            epochs=8,
             limit=512,
         ),
         "full": scale(
