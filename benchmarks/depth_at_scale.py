@@ -30,7 +30,7 @@ import numpy as np
 from measure import batch, forget_peak, in_fresh_process, peak_gib, resident_gib
 from measure import report as print_report
 
-MOST_UNROLLED = {"tensorflow": 1000, "jax": 50}
+MOST_UNROLLED = {"jax": 50}
 TABLES = ("blocks", "start", "nets", "memory", "survival", "depths")
 
 
@@ -159,7 +159,7 @@ def saved(model) -> dict:
 
 def points(table, backend, options) -> list[dict]:
     """What is measured for a table on a backend."""
-    most, found = MOST_UNROLLED[backend], []
+    most, found = MOST_UNROLLED.get(backend, float("inf")), []
     for point in all_points(table, options):
         if not point["stacked"] and point["blocks"] > most:
             fewer = {**point, "blocks": most}

@@ -1,6 +1,5 @@
 """Reversible chains against plain backpropagation through the same weights."""
 
-import functools
 from pathlib import Path
 
 import keras
@@ -246,8 +245,10 @@ def normed(size=4):
     ids=["tanh 0.5", "tanh 0.9", "relu", "normed"],
 )
 def test_many_blocks_in_single_precision(main, gamma, count, compiled):
+    def blocks():
+        return [main() for _ in range(count)]
+
     shape = (16, 5, 5, 4) if main is normed else (16, 8)
-    blocks = functools.partial(lambda: [main() for _ in range(count)])
     stacks = twins(blocks, shape[1:], gamma=gamma)
     rng = np.random.default_rng(0)
     for weight in stacks[0].trainable_variables:

@@ -20,13 +20,13 @@ import math
 from keras import ops
 
 from tfdeep.checks import check_number
+from tfdeep.layers.precise import EPSILON
 
 SLOPE = 0.5  # Of a block, that is how much of an error in x gets into f(x).
-# Of the pair, and of the gradient: what to stay below, and never to exceed.
-# What is measured of the gradient is up to four times that.
+# Errors of the pair and of the gradient: what "auto" stays below, and what no
+# setting may exceed. What is measured of the gradient is up to four times that.
 AIM = 2.0**-31, 1e-5
 LIMIT = 2.0**-24, 1e-4 / 4
-EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 HALF_GROWTH = 0.9**-10  # gamma^-k where blocks compute in half precision.
 
 

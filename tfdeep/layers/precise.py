@@ -26,7 +26,8 @@ from keras import ops
 from tfdeep import backend
 
 LARGEST = float(np.finfo("float32").max)
-HALVES = 2.0**12 + 1.0  # Cuts 24 digits in the middle.
+CUT = 2.0**12 + 1.0  # Takes 24 digits apart in the middle.
+EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
 class Same:
@@ -36,11 +37,9 @@ class Same:
         dtype: that of the numbers.
     """
 
-    epsilon = {"float32": 2.0**-23, "float64": 2.0**-52}
-
     def __init__(self, dtype):
         self.dtype = dtype
-        self.rounding = self.epsilon[dtype]
+        self.rounding = EPSILON[dtype]
 
     def widen(self, x):
         """A number as it is kept."""
@@ -82,7 +81,8 @@ class Pairs:
     rounding = 2.0**-47
 
     def widen(self, x):
-        return ops.stack([x, ops.zeros_like(x)])
+        # It may be a product that was just made, and is going to be added.
+        return ops.stack([_rounded(x), ops.zeros_like(x)])
 
     def narrow(self, w):
         return w[0]
@@ -122,10 +122,10 @@ def _two_sum(a, b):
 def _two_product(a, factor):
     """a times a float32 of NumPy, and what rounding left over."""
     product = _rounded(a * factor)
-    wide = _rounded(a * HALVES)
+    wide = _rounded(a * CUT)
     high = wide - (wide - a)
     low = a - high
-    scaled = np.float32(factor * np.float32(HALVES))
+    scaled = np.float32(factor * np.float32(CUT))
     first = np.float32(scaled - np.float32(scaled - factor))
     second = np.float32(factor - first)
     left = ((high * first - product) + high * second + low * first) + (
