@@ -65,12 +65,15 @@ def alternate(models: dict, images, labels, steps: int, warmup: int = 2):
     return seconds
 
 
-def in_fresh_process(script: str, *arguments: str, backend: str) -> dict:
+def in_fresh_process(
+    script: str, *arguments: str, backend: str, **environment: str
+) -> dict:
     """Run `script arguments` and read the JSON of its last line."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        **environment,
     }
     result = subprocess.run(
         [sys.executable, script, *arguments],

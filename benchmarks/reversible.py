@@ -9,15 +9,16 @@ one after the other, `remat` the same with each block in `keras.remat`,
 `recompute_grad` in TensorFlow's function of that name. *routing*: a routing
 layer from 1,152 capsules beside its votes made by tiling and summing.
 
-Every point is a fresh process. Memory is that of a step of the whole batch
-less that of a step of one example: what belongs to the batch, without weights
-and their gradients. It is by how much a step raises the process, or, on JAX,
-which keeps memory from step to step, XLA's memory analysis. XLA on TensorFlow
-keeps memory as well: there it says nothing. "first MiB" is by how much the
-first step raises the process, with tracing and compiling. Times are CPU
-seconds; "start" is building, compiling and the first step of the batch, which
-computes more the more blocks there are, "program" the first step of one
-example after that: tracing and compiling, with little to compute.
+Every point is a fresh process, and memory a further one. It is that of a step
+of the whole batch less that of a step of one example: what belongs to the
+batch. On TensorFlow it is by how much a step raises the process, the median of
+nine, where what is freed is handed back at once; on JAX XLA's own analysis of a
+gradient. For TensorFlow the blocks of *depth* are frozen, above a layer that is
+trained: the gradients of all their weights, stacked at the end of a step, would
+be its peak, at which little of the batch is left. Times are CPU seconds, of
+steps that train all; "start" is building, compiling and the first step of the
+batch, which computes more the more blocks there are, "program" the first step
+of one example after that: tracing and compiling, with little to compute.
 """
 
 import argparse
@@ -25,17 +26,15 @@ import importlib.util
 import json
 import sys
 import time
+from functools import partial
 
 import numpy as np
-from measure import (
-    forget_peak,
-    in_fresh_process,
-    peak_gib,
-    report,
-    resident_gib,
-)
+from measure import in_fresh_process, report
+
+from tfdeep.recipes.measure import HANDED_BACK, memory_of
 
 TABLES = ("depth", "routing")
+ROUTING = ("tiled", "one product")
 PLACES = {
     "tensorflow": ("tensorflow", False),
     "tensorflow, XLA": ("tensorflow", True),
@@ -117,68 +116,73 @@ def tiled():
     return Tiled(32, 8)
 
 
-def measure(form, blocks, jit, steps, size) -> dict:
-    """One point, in this process."""
+def compiled(form, blocks, jit, size, frozen=False):
+    """A model with its batch."""
     import keras
 
     import tfdeep
 
-    start = time.process_time()
     if form == "tiled":
         layer, count = tiled(), 1152
     elif form == "one product":
         layer, count = tfdeep.layers.RoutingCapsules(32, 8), 1152
     else:
         layer, count = block(form, blocks), 32
-    model = keras.Sequential([keras.Input((count, 8)), layer])
+    parts = [keras.Input((count, 8)), layer]
+    if frozen:
+        layer.trainable = False
+        parts.insert(1, keras.layers.Dense(8))
+    model = keras.Sequential(parts)
     model.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=jit)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(size, count, 8)).astype("float32") * 0.3
-    y = x[:, :32] if count > 32 else x
+    return model, x, x[:, :32]
 
-    forget_peak()
-    before = resident_gib()
+
+def measure(form, blocks, jit, steps, size) -> dict:
+    """The times of one point, in this process."""
+    import tfdeep  # noqa: F401, which takes seconds of its own
+
+    start = time.process_time()
+    model, x, y = compiled(form, blocks, jit, size)
     model.train_on_batch(x, y)
     found = {"start": time.process_time() - start}
-    found["first MiB"] = (peak_gib() - before) * 1024
     seconds = []
     for _ in range(steps):
         begin = time.process_time()
         model.train_on_batch(x, y)
         seconds.append(time.process_time() - begin)
     found["step"] = float(np.median(seconds))
-    whole = memory(model, x, y)
     begin = time.process_time()
     model.train_on_batch(x[:1], y[:1])
     found["program"] = time.process_time() - begin
-    found["MiB"] = whole - memory(model, x[:1], y[:1])
     return found
 
 
-def memory(model, x, y) -> float:
-    """The MiB that a step needs at most."""
+def memory(form, blocks, jit, steps, size) -> dict:
+    """The MiB of one point, in this process."""
     import keras
 
-    if keras.backend.backend() == "jax":
-        return analysed(model.layers[0], x, y)
-    return rise(model, x, y)
+    analysis = keras.backend.backend() == "jax"
+    frozen = form not in ROUTING and not analysis
+    model, x, y = compiled(form, blocks, jit, size, frozen)
+    step = analysed if analysis else risen
+    return {"MiB": step(model, x, y) - step(model, x[:1], y[:1])}
 
 
-def rise(model, x, y) -> float:
+def risen(model, x, y) -> float:
     """By how many MiB a step raises the process, the median of nine."""
-    found = []
-    for _ in range(9):
-        forget_peak()
-        before = resident_gib()
-        model.train_on_batch(x, y)
-        found.append((peak_gib() - before) * 1024)
-    return float(np.median(found))
+    model.train_on_batch(x, y)
+    steps = [partial(model.train_on_batch, x, y)] * 9
+    return float(np.median([memory_of(step) for step in steps]))
 
 
-def analysed(layer, x, y) -> float:
+def analysed(model, x, y) -> float:
     """The MiB that XLA sets aside within a gradient, by its own account."""
     import jax
     import keras
+
+    layer = model.layers[-1]
 
     def loss(weights):
         state = [each.value for each in layer.non_trainable_variables]
@@ -192,7 +196,7 @@ def analysed(layer, x, y) -> float:
 
 def rows_of(table, options):
     """The rows of a table, each printed as it is measured."""
-    forms = options.forms if table == "depth" else ("tiled", "one product")
+    forms = options.forms if table == "depth" else ROUTING
     for place in options.places:
         backend, jit = PLACES[place]
         if not importlib.util.find_spec(backend):
@@ -211,15 +215,15 @@ def rows_of(table, options):
                     options.steps,
                     options.batch_size if table == "depth" else 32,
                 ]
-                found = in_fresh_process(
-                    __file__, "--point", json.dumps(arguments), backend=backend
-                )
-                row = {
-                    "place": place,
-                    "form": form,
-                    "blocks": blocks,
-                    **found,
-                }
+                row = {"place": place, "form": form, "blocks": blocks}
+                for what, how in (("times", {}), ("memory", HANDED_BACK)):
+                    row |= in_fresh_process(
+                        __file__,
+                        f"--{what}",
+                        json.dumps(arguments),
+                        backend=backend,
+                        **how,
+                    )
                 print(row, file=sys.stderr, flush=True)
                 yield row
 
@@ -233,10 +237,14 @@ def main():
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--csv", help="the start of the files' names")
-    parser.add_argument("--point", help=argparse.SUPPRESS)
+    parser.add_argument("--times", help=argparse.SUPPRESS)
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.point:
-        print(json.dumps(measure(*json.loads(options.point))))
+    if options.times:
+        print(json.dumps(measure(*json.loads(options.times))))
+        return
+    if options.memory:
+        print(json.dumps(memory(*json.loads(options.memory))))
         return
     for table in options.only:
         rows = list(rows_of(table, options))

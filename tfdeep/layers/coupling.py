@@ -152,15 +152,19 @@ class Additive:
         return ops.concatenate([da, db], axis=self.axis)
 
 
-def check_gamma(gamma: float, recompute: bool) -> None:
-    """Raise `ValueError` unless momentum with this gamma can be undone."""
+def check_gamma(gamma: float, undone: bool) -> None:
+    """Raise `ValueError` unless gamma can be that of blocks, undone or not."""
     check_number("gamma", gamma)
-    if not 0 <= gamma <= 1 or (recompute and gamma == 0):
-        wanted = "above 0 and at most 1" if recompute else "from 0 to 1"
+    if not 0 <= gamma <= 1:
         raise ValueError(
-            f"`gamma` came as {gamma!r} with recompute={recompute}. It must "
-            f"be {wanted}: undoing a block divides by it. Pass for example "
-            "0.9, or recompute=False."
+            f"`gamma` came as {gamma!r}. It must be from 0 to 1. Pass for "
+            "example 0.9."
+        )
+    if undone and gamma == 0:
+        raise ValueError(
+            "`gamma` came as 0 with recompute=True. It must be above 0, as "
+            "undoing a block divides by it. Pass for example 0.9, or "
+            "recompute=False."
         )
 
 

@@ -178,61 +178,55 @@ def _step(call, coupling, count, shared):
 def _undone_loop(call, coupling, x, weights, states, shared, every):
     """One loop forward and one back; every so many blocks the pair is kept."""
     blocks, count = [*weights, *states][0].shape[0], len(shared)
-    # Each block writes its pair where its neighbours write theirs: what stays
-    # is the pair after the last of them, from which the way back starts anew.
-    slots = np.arange(blocks, dtype="int32") // every
-    last = np.append(slots[1:] != slots[:-1], True)
-    several = blocks > every
+    # Where the way back starts anew, and which of the kept pairs is near.
+    ends = np.arange(1, blocks + 1) % every == 0
+    ends[-1] = False
+    anew = int(ends.sum())
+    slots = np.minimum(np.arange(blocks) // every, anew - 1)
+    places = [ops.convert_to_tensor(x) for x in (slots.astype("int32"), ends)]
 
     def forward(primals, constants):
         step = _step(call, coupling, len(weights), constants[:count])
         pair = list(coupling.start(primals[0]))
         inputs = [*primals[1:], *constants[count:]]
-        if not several:
+        if not anew:
             pair, new = backend.scan(step, pair, inputs)
             return [coupling.end(*pair)], new, list(pair)
 
         def keeping(carry, inputs):
-            slot, *inputs = inputs
+            slot, end, *inputs = inputs
             pair, new = step(carry[:2], inputs)
-            slot = ops.reshape(slot, (1, 1))
             kept = [
-                ops.scatter_update(held, slot, x[None])
+                ops.scatter_update(
+                    held,
+                    ops.reshape(slot, (1, 1)),
+                    ops.where(end, x, ops.take(held, slot, axis=0))[None],
+                )
                 for held, x in zip(carry[2:], pair, strict=True)
             ]
             return [*pair, *kept], new
 
-        empty = [ops.stack([ops.zeros_like(x)] * (slots[-1] + 1)) for x in pair]
-        carry, new = backend.scan(
-            keeping, [*pair, *empty], [ops.convert_to_tensor(slots), *inputs]
-        )
-        # The end lies in the last slot, and only there.
-        kept = carry[2:]
-        return [coupling.end(*[held[-1] for held in kept])], new, kept
+        empty = [ops.stack([ops.zeros_like(x)] * anew) for x in pair]
+        carry, new = backend.scan(keeping, [*pair, *empty], [*places, *inputs])
+        return [coupling.end(*carry[:2])], new, carry
 
     def backward(primals, constants, kept, cotangents):
         undone = _undo_step(call, coupling, len(weights), constants[:count])
         gradients = coupling.end_gradients(*cotangents)
         inputs = [*primals[1:], *constants[count:]]
-        if not several:
-            carry, found = backend.scan(
-                undone, [*kept, *gradients], inputs, reverse=True
-            )
-            return [coupling.start_gradient(*carry[2:]), *found]
 
         def from_kept(carry, inputs):
-            slot, ends, *inputs = inputs
+            slot, end, *inputs = inputs
             pair = [
-                ops.where(ends, ops.take(held, slot, axis=0), x)
-                for held, x in zip(kept, carry[:2], strict=True)
+                ops.where(end, ops.take(held, slot, axis=0), x)
+                for held, x in zip(kept[2:], carry[:2], strict=True)
             ]
             return undone([*pair, *carry[2:]], inputs)
 
-        places = [ops.convert_to_tensor(x) for x in (slots, last)]
-        end = [held[-1] for held in kept]
-        carry, found = backend.scan(
-            from_kept, [*end, *gradients], [*places, *inputs], reverse=True
-        )
+        step, begin = undone, [*kept[:2], *gradients]
+        if anew:
+            step, inputs = from_kept, [*places, *inputs]
+        carry, found = backend.scan(step, begin, inputs, reverse=True)
         return [coupling.start_gradient(*carry[2:]), *found]
 
     (y,), new = backend.custom_vjp(

@@ -1,6 +1,7 @@
 """Deep capsule networks train by skip connections, in memory that stays flat."""
 
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -102,8 +103,11 @@ def run(context):
 
 def memory(form: str, blocks: int) -> float:
     """MiB that a training step takes for a batch of 512, in a new process."""
+    from tfdeep.recipes.measure import HANDED_BACK
+
     done = subprocess.run(
         [sys.executable, "-m", __name__, form, str(blocks)],
+        env={**os.environ, **HANDED_BACK},
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -112,7 +116,12 @@ def memory(form: str, blocks: int) -> float:
 
 
 def measure(form: str, blocks: int) -> float:
-    """What `memory` reports, of this process."""
+    """What `memory` reports, of this process.
+
+    That of 512 less that of one. The blocks are frozen, and a layer below
+    them is trained: gradients of all their weights, stacked at the end of a
+    step, would be its peak.
+    """
     import keras
     import numpy as np
 
@@ -120,13 +129,18 @@ def measure(form: str, blocks: int) -> float:
     from tfdeep.recipes.measure import memory_of
 
     layer = ReversibleCapsule(32, 8, blocks, recompute=form == MOMENTUM)
-    model = keras.Sequential([keras.Input((32, 8)), layer])
+    layer.trainable = False
+    below = keras.layers.Dense(8)
+    model = keras.Sequential([keras.Input((32, 8)), below, layer])
     model.compile("sgd", "mse")
     x = np.random.default_rng(0).normal(size=(512, 32, 8))
-    model.train_on_batch(x, x)
-    # What is handed back before a step differs from step to step.
-    found = [memory_of(lambda: model.train_on_batch(x, x)) for _ in range(5)]
-    return float(np.median(found))
+
+    def step(x):
+        model.train_on_batch(x, x)
+        steps = [lambda: model.train_on_batch(x, x)] * 5
+        return float(np.median([memory_of(step) for step in steps]))
+
+    return step(x) - step(x[:1])
 
 
 def accuracies(results, *arms):

@@ -8,6 +8,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+# The environment of a process in which `memory_of` is exact: the C library of
+# Linux maps every larger tensor when it is made, and unmaps it when it is
+# freed. TensorFlow's allocator for oneDNN would keep it.
+HANDED_BACK = {
+    "MALLOC_MMAP_THRESHOLD_": "32768",
+    "MALLOC_TRIM_THRESHOLD_": "32768",
+    "MALLOC_TOP_PAD_": "0",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+}
+
 
 class Timer:
     """Measures wall and CPU seconds of a `with` block.
@@ -83,7 +93,8 @@ def peak_memory() -> float | None:
 def memory_of(call: Callable[[], object]) -> float:
     """MiB by which resident memory rises during a call, at its highest.
 
-    Free memory is handed back before, so that it counts when it is used.
+    Free memory is handed back before, so that it counts when it is used; all
+    of it in a process that begins with `HANDED_BACK` in its environment.
 
     Returns:
         The figure; NaN where the system is not Linux.
