@@ -169,7 +169,8 @@ def draws(initializer, seeds, shape, dtype):
         states = tf.constant([(seed, 0) for seed in seeds], tf.int64)
         return scan(draw, [], [states], False, False)[1][0]
 
-    return in_a_loop()
+    # Called by itself it would warn of one program per shape.
+    return in_a_loop.get_concrete_function()()
 
 
 def sum_over_replicas(tensors):
