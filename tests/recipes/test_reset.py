@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfdeep.recipes.reset import reset
+from tfdeep.recipes.reset import beginning, reset
 
 
 class Traced(keras.layers.Layer):
@@ -108,3 +108,14 @@ def test_reset_refuses_another_architecture():
         ValueError, match="Pass the `build` that built the model"
     ):
         reset(build(), 0, lambda: other)
+
+
+def test_beginning_repeats_a_training():
+    model = build()
+    train(model)  # Not the very first `fit`, see `train`.
+    restart = beginning(model, seed=3)
+    runs = []
+    for _ in range(3):
+        restart()
+        runs.append(train(model))
+    assert runs[0] == runs[1] == runs[2]
