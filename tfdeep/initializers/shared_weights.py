@@ -6,6 +6,8 @@ and lists its weights.
 """
 
 import gc
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -39,7 +41,7 @@ def _shared(model) -> tuple[str, str] | None:
     changing = {id(v): v.path for v in model.trainable_weights}
     own = {id(v) for v in model.weights}
     parts = every_layer(model)
-    for other in gc.get_objects():
+    for other in gc.get_referrers(*_inheriting(keras.Model)):
         if not issubclass(type(other), keras.Model):
             continue
         if not getattr(other, "built", False):
@@ -53,3 +55,10 @@ def _shared(model) -> tuple[str, str] | None:
         if not (within or around):
             return other.name, common[0]
     return None
+
+
+def _inheriting(kind: Any) -> Iterator[type]:
+    """The class and all that inherit from it."""
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _inheriting(each)
