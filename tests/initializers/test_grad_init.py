@@ -837,6 +837,27 @@ def test_classes_beside_another_loss():
     assert same(model, before)
 
 
+def test_classes_of_outputs_within_one_another():
+    inputs = keras.Input((4,))
+    outputs = {
+        "many": [layers.Dense(3)(inputs), layers.Dense(5)(inputs)],
+        "one": layers.Dense(2)(inputs),
+    }
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", {"many": [LOGITS, LOGITS], "one": "mse"})
+
+    def data(three, five):
+        many = [np.arange(8) % three, np.arange(8) % five]
+        return [(images(8, 4), {"many": many, "one": images(8, 2)})]
+
+    quick(1).initialize_model(model, data(3, 5))
+    before = snapshot(model)
+    for wrong, name in ((data(4, 5), "many/0"), (data(3, 6), "many/1")):
+        with pytest.raises(ValueError, match=f"output '{name}' came from 0"):
+            quick(1).initialize_model(model, wrong)
+    assert same(model, before)
+
+
 @pytest.mark.parametrize("loss", ["crossentropy", "ce"])
 def test_classes_of_a_loss_chosen_by_the_labels(loss):
     def compiled():  # Keras chooses once.

@@ -49,8 +49,16 @@ def _by_output(model, loss, labels, predicted) -> Iterator[tuple]:
     """Name, loss, labels and prediction of each output that has a loss.
 
     As in Keras a list is in the order of the outputs, a dict by their names,
-    one loss is for all, and outputs without one may have no labels.
+    one loss is for all, and outputs without one may have no labels. Where
+    structures stand within one another, all three go by the same paths.
     """
+    paths = _by_path(predicted)
+    if any(len(path) > 1 for path in paths):
+        losses, targets = _by_path(loss), _by_path(labels)
+        for path in paths.keys() & losses.keys() & targets.keys():
+            name = "/".join(map(str, path))
+            yield name, losses[path], targets[path], paths[path]
+        return
     if isinstance(predicted, dict):
         names = tree.flatten({name: name for name in predicted})
     else:
@@ -67,6 +75,11 @@ def _by_output(model, loss, labels, predicted) -> Iterator[tuple]:
     for name, one in losses.items():
         if name in outputs and name in targets:
             yield name, one, targets[name], outputs[name]
+
+
+def _by_path(values) -> dict:
+    """The leaves of a structure: keys and places to value."""
+    return dict(tree.flatten_with_path(values))
 
 
 def _named(names, values) -> dict:
