@@ -731,6 +731,15 @@ class TestUnstableChains:
         y = model.predict(x, batch_size=4096, verbose=0)
         assert 0.9 < np.mean(np.square(y)) < 1.1
 
+    @pytest.mark.parametrize("seed", [5, 7])
+    def test_a_polish_of_kernels_that_are_kept(self, seed):
+        keras.utils.set_random_seed(seed)
+        model = mlp(20, 64, "swish", inputs=64)
+        AutoInit(seed=seed).initialize_model(model, "rescale", polish=True)
+        x = np.random.default_rng(99).standard_normal((2**17, 64))
+        y = model.predict(x, batch_size=8192, verbose=0)
+        assert 0.9 < np.mean(np.square(y)) < 1.1
+
     def test_relu_is_stable(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)

@@ -9,7 +9,9 @@ from tfdeep.initializers.auto_init.signal import Signal, measure
 from tfdeep.initializers.kinds import check_kind, is_text, kind_of
 from tfdeep.inside import layers_of
 
-VALUES = 2**19  # How many numbers of an input are sampled.
+# How many numbers of an input are sampled: of images and sequences fewer, as
+# each of their positions becomes many channels.
+VALUES, OF_VECTORS = 2**19, 2**21
 UNKNOWN_SIZE = 32
 
 
@@ -73,9 +75,11 @@ def sample(model, means, variances, data, seed, largest=256):
     """
     structure = structure_of(model)
     specs = keras.tree.flatten(structure)
-    size = max(int(np.prod(_shape(spec)[1:])) for spec in specs)
+    shapes = [_shape(spec)[1:] for spec in specs]
+    size = max(int(np.prod(shape)) for shape in shapes)
+    most = OF_VECTORS if max(map(len, shapes)) < 2 else VALUES
     fixed = [spec.shape[0] for spec in specs if spec.shape[0] is not None]
-    batch = min(fixed, default=int(np.clip(VALUES // size, 4, largest)))
+    batch = min(fixed, default=int(np.clip(most // size, 4, largest)))
     rng = np.random.default_rng(seed)
     if data is not None:
         data = in_order(data, structure)
