@@ -2,12 +2,14 @@
 
     python benchmarks/reversible.py [--blocks 10 50 100] [--csv FILE]
 
-Two tables. *depth*: blocks of two routing layers from 32 to 32 capsules of
+Three tables. *depth*: blocks of two routing layers from 32 to 32 capsules of
 size 8, batch 128, coupled by momentum. Forms: `reversible` and `plain` are
 `ReversibleCapsule` with and without recomputation; `unrolled` are plain layers
 one after the other, `remat` the same with each block in `keras.remat`,
 `recompute_grad` in TensorFlow's function of that name. *routing*: a routing
-layer from 1,152 capsules beside its votes made by tiling and summing.
+layer from 1,152 capsules beside its votes made by tiling and summing. *turns*:
+steps of the reversible and the plain form, taken in turn in one process, of the
+blocks and of a whole `MomentumCapsNet` with its decoder on 28x28x1.
 
 Every point is a fresh process, and memory a further one. It is that of a step
 of the whole batch less that of a step of one example: what belongs to the
@@ -33,8 +35,9 @@ from measure import in_fresh_process, report
 
 from tfdeep.recipes.measure import HANDED_BACK, memory_of
 
-TABLES = ("depth", "routing")
+TABLES = ("depth", "routing", "turns")
 ROUTING = ("tiled", "one product")
+TURNS = ("blocks", "MomentumCapsNet")
 PLACES = {
     "tensorflow": ("tensorflow", False),
     "tensorflow, XLA": ("tensorflow", True),
@@ -159,6 +162,57 @@ def measure(form, blocks, jit, steps, size) -> dict:
     return found
 
 
+def turns(whose, blocks, jit, steps, size) -> dict:
+    """Times of both forms, in this process; the start is of the first."""
+    import tfdeep  # noqa: F401, which takes seconds of its own
+
+    make = compiled if whose == "blocks" else net
+    start = time.process_time()
+    steps_of, seconds = {}, {}
+    for form in ("reversible", "plain"):
+        model, x, y = make(form, blocks, jit, size)
+        model.train_on_batch(x, y)
+        steps_of[form] = partial(model.train_on_batch, x, y)
+        seconds[form] = []
+        if form == "reversible":
+            start = time.process_time() - start
+    for _ in range(steps):
+        for form, step in steps_of.items():
+            begin = time.process_time()
+            step()
+            seconds[form].append(time.process_time() - begin)
+    ratios = np.divide(seconds["reversible"], seconds["plain"])
+    low, ratio, high = np.percentile(ratios, [25, 50, 75])
+    medians = {form: float(np.median(each)) for form, each in seconds.items()}
+    return {
+        "start": start,
+        **medians,
+        "25 %": low,
+        "ratio": ratio,
+        "75 %": high,
+    }
+
+
+def net(form, blocks, jit, size):
+    """The paper's network with a batch."""
+    import keras
+
+    import tfdeep
+
+    recompute = form == "reversible"
+    model = tfdeep.models.MomentumCapsNet(blocks, recompute=recompute, seed=0)
+    model.compile(
+        keras.optimizers.Adam(),
+        {"length": tfdeep.losses.MarginLoss(), "reconstruction": "mse"},
+        jit_compile=jit,
+    )
+    rng = np.random.default_rng(0)
+    image = rng.uniform(size=(size, 28, 28, 1)).astype("float32")
+    label = rng.integers(0, 10, size)
+    y = {"length": label, "reconstruction": image}
+    return model, {"image": image, "label": label}, y
+
+
 def memory(form, blocks, jit, steps, size) -> dict:
     """The MiB of one point, in this process."""
     import keras
@@ -194,9 +248,15 @@ def analysed(model, x, y) -> float:
     return program.memory_analysis().temp_size_in_bytes / 2**20
 
 
+MEASURES = {"times": measure, "memory": memory, "turns": turns}
+
+
 def rows_of(table, options):
     """The rows of a table, each printed as it is measured."""
-    forms = options.forms if table == "depth" else ROUTING
+    forms = {"depth": options.forms, "routing": ROUTING, "turns": TURNS}[table]
+    measures = {"times": {}, "memory": HANDED_BACK}
+    if table == "turns":
+        measures = {"turns": {}}
     for place in options.places:
         backend, jit = PLACES[place]
         if not importlib.util.find_spec(backend):
@@ -205,7 +265,7 @@ def rows_of(table, options):
             rivals = ("remat", "recompute_grad")
             if form in rivals and (jit or backend == "jax"):
                 continue  # They are TensorFlow's, or do not run on JAX.
-            for blocks in options.blocks if table == "depth" else (1,):
+            for blocks in (1,) if table == "routing" else options.blocks:
                 if form == "unrolled" and blocks > 50:
                     continue
                 arguments = [
@@ -213,10 +273,10 @@ def rows_of(table, options):
                     blocks,
                     jit,
                     options.steps,
-                    options.batch_size if table == "depth" else 32,
+                    32 if table == "routing" else options.batch_size,
                 ]
                 row = {"place": place, "form": form, "blocks": blocks}
-                for what, how in (("times", {}), ("memory", HANDED_BACK)):
+                for what, how in measures.items():
                     row |= in_fresh_process(
                         __file__,
                         f"--{what}",
@@ -237,15 +297,13 @@ def main():
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--csv", help="the start of the files' names")
-    parser.add_argument("--times", help=argparse.SUPPRESS)
-    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    for name in MEASURES:
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.times:
-        print(json.dumps(measure(*json.loads(options.times))))
-        return
-    if options.memory:
-        print(json.dumps(memory(*json.loads(options.memory))))
-        return
+    for name, one in MEASURES.items():
+        if getattr(options, name):
+            print(json.dumps(one(*json.loads(getattr(options, name)))))
+            return
     for table in options.only:
         rows = list(rows_of(table, options))
         path = f"{options.csv}-{table}.csv" if options.csv else None
