@@ -183,11 +183,13 @@ RECIPE = Recipe(
     data="digits",
     scales={
         "quick": scale(
-            "6 minutes of CPU time",
+            "5 minutes of CPU time",
             depth=10,
             encoder_blocks=2,
             width=32,
-            epochs=8,
+            epochs=4,
+            batch_size=32,
+            learning_rate=0.02,
             limit=512,
         ),
         "full": scale(

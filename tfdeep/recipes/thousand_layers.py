@@ -218,7 +218,7 @@ RECIPE = Recipe(
             learning_rate=0.03,
         ),
         "full": scale(
-            "2 hours on 2 cores",
+            "an hour on 2 cores",
             "mnist5k",
             1,
             depths=(110, 1202),
