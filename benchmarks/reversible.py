@@ -9,7 +9,8 @@ one after the other, `remat` the same with each block in `keras.remat`,
 `recompute_grad` in TensorFlow's function of that name. *routing*: a routing
 layer from 1,152 capsules beside its votes made by tiling and summing. *turns*:
 steps of the reversible and the plain form, taken in turn in one process, of the
-blocks and of a whole `MomentumCapsNet` with its decoder on 28x28x1.
+blocks and, without XLA, of a whole `MomentumCapsNet` with its decoder on
+28x28x1.
 
 Every point is a fresh process, and memory a further one. It is that of a step
 of the whole batch less that of a step of one example: what belongs to the
@@ -265,6 +266,8 @@ def rows_of(table, options):
             rivals = ("remat", "recompute_grad")
             if form in rivals and (jit or backend == "jax"):
                 continue  # They are TensorFlow's, or do not run on JAX.
+            if form == "MomentumCapsNet" and jit:
+                continue  # XLA takes minutes for its convolutions on a CPU.
             for blocks in (1,) if table == "routing" else options.blocks:
                 if form == "unrolled" and blocks > 50:
                     continue
