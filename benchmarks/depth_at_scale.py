@@ -2,7 +2,7 @@
 
     python benchmarks/depth_at_scale.py [--csv FILE] [--only TABLE ...]
 
-Six tables. *blocks*: residual blocks of two 3x3 convolutions, 16 channels, on
+Seven tables. *blocks*: residual blocks of two 3x3 convolutions, 16 channels, on
 8x8 images, and of two dense layers, batch 16; *start*: the same up to the
 first step, from 200 to 1,000 blocks, batch 8; *nets*: ResNet-1202 and
 pre-activation ResNet-1001 on 32x32 images, batch 8, with the time to save and
@@ -27,11 +27,18 @@ import tempfile
 import time
 
 import numpy as np
-from measure import batch, forget_peak, in_fresh_process, peak_gib, resident_gib
+from measure import (
+    alternate,
+    batch,
+    forget_peak,
+    in_fresh_process,
+    peak_gib,
+    resident_gib,
+)
 from measure import report as print_report
 
 MOST_UNROLLED = {"jax": 50}
-TABLES = ("blocks", "start", "nets", "memory", "survival", "depths")
+TABLES = ("blocks", "turns", "start", "nets", "memory", "survival", "depths")
 
 
 def dense_block(width):
@@ -117,11 +124,7 @@ def measure(point) -> dict:
             point.get("size", 8),
         )
     build = time.process_time() - start
-    model.compile(
-        keras.optimizers.SGD(0.01, momentum=0.9),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=point.get("jit", "auto"),
-    )
+    compiled(model, point.get("jit", "auto"))
     x, y = batch(point["batch"], model.input.shape[1:], 10)
     model.train_on_batch(x, y)
     first = time.process_time() - start - build
@@ -142,6 +145,40 @@ def measure(point) -> dict:
     }
 
 
+def compiled(model, jit="auto"):
+    import keras
+
+    model.compile(
+        keras.optimizers.SGD(0.01, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=jit,
+    )
+    return model
+
+
+def turns(point) -> dict:
+    """Steps of both forms in turn, in this process."""
+    models = {
+        form: compiled(
+            chain(
+                point["kind"],
+                point["blocks"],
+                stacked=form == "stacked",
+                survival=False,
+                recompute=False,
+                size=8,
+            )
+        )
+        for form in ("stacked", "unrolled")
+    }
+    x, y = batch(point["batch"], models["stacked"].input.shape[1:], 10)
+    seconds = alternate(models, x, y, point["steps"])
+    ratios = np.divide(seconds["stacked"], seconds["unrolled"])
+    low, ratio, high = np.percentile(ratios, [25, 50, 75])
+    medians = {f"{f} step": float(np.median(s)) for f, s in seconds.items()}
+    return {**medians, "25 %": low, "ratio": ratio, "75 %": high}
+
+
 def saved(model) -> dict:
     """Seconds to save and load, and the file's size."""
     import keras
@@ -160,6 +197,12 @@ def saved(model) -> dict:
 def points(table, backend, options) -> list[dict]:
     """What is measured for a table on a backend."""
     most, found = MOST_UNROLLED.get(backend, float("inf")), []
+    if table == "turns":
+        return [
+            {"kind": kind, "blocks": min(200, most), "batch": 16}
+            | {"steps": 3 * options.steps, "turns": True}
+            for kind in ("conv", "dense")
+        ]
     for point in all_points(table, options):
         if not point["stacked"] and point["blocks"] > most:
             fewer = {**point, "blocks": most}
@@ -221,26 +264,21 @@ def main():
     parser.add_argument("--point", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.point:
-        print(json.dumps(measure(json.loads(options.point))))
+        point = json.loads(options.point)
+        print(json.dumps((turns if "turns" in point else measure)(point)))
         return
     backends = [b for b in options.backends if importlib.util.find_spec(b)]
     for table in options.only:
+        names = ("kind", "blocks")
+        if table != "turns":
+            names += ("stacked", "recompute", "survival")
         rows = []
         for backend in backends:
             for point in points(table, backend, options):
                 found = in_fresh_process(
                     __file__, "--point", json.dumps(point), backend=backend
                 )
-                shown = {
-                    name: point.get(name, False)
-                    for name in (
-                        "kind",
-                        "blocks",
-                        "stacked",
-                        "recompute",
-                        "survival",
-                    )
-                }
+                shown = {name: point.get(name, False) for name in names}
                 rows.append({"backend": backend, **shown, **found})
                 print(rows[-1], file=sys.stderr, flush=True)
         path = f"{options.csv}-{table}.csv" if options.csv else None
