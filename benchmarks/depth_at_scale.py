@@ -3,8 +3,9 @@
     python benchmarks/depth_at_scale.py [--csv FILE] [--only TABLE ...]
 
 Seven tables. *blocks*: residual blocks of two 3x3 convolutions, 16 channels, on
-8x8 images, and of two dense layers, batch 16; *start*: the same up to the
-first step, from 200 to 1,000 blocks, batch 8; *nets*: ResNet-1202 and
+8x8 images, and of two dense layers, batch 16; *turns*: steps of these, stacked
+and unrolled, taken in turn in one process; *start*: the same up to the first
+step, from 200 to 1,000 blocks, batch 8; *nets*: ResNet-1202 and
 pre-activation ResNet-1001 on 32x32 images, batch 8, with the time to save and
 load them; *memory*: 200 convolutional blocks on 32x32 images, batch 16, with
 and without recomputation; *survival*: 200 blocks with stochastic depth;
@@ -30,6 +31,7 @@ import numpy as np
 from measure import (
     alternate,
     batch,
+    compared,
     forget_peak,
     in_fresh_process,
     peak_gib,
@@ -172,11 +174,7 @@ def turns(point) -> dict:
         for form in ("stacked", "unrolled")
     }
     x, y = batch(point["batch"], models["stacked"].input.shape[1:], 10)
-    seconds = alternate(models, x, y, point["steps"])
-    ratios = np.divide(seconds["stacked"], seconds["unrolled"])
-    low, ratio, high = np.percentile(ratios, [25, 50, 75])
-    medians = {f"{f} step": float(np.median(s)) for f, s in seconds.items()}
-    return {**medians, "25 %": low, "ratio": ratio, "75 %": high}
+    return compared(alternate(models, x, y, point["steps"]))
 
 
 def saved(model) -> dict:

@@ -65,6 +65,14 @@ def alternate(models: dict, images, labels, steps: int, warmup: int = 2):
     return seconds
 
 
+def compared(seconds: dict) -> dict:
+    """The medians, and the quartiles of the first over the second, in turn."""
+    first, second = seconds.values()
+    low, ratio, high = np.percentile(np.divide(first, second), [25, 50, 75])
+    medians = {f"{name} step": np.median(s) for name, s in seconds.items()}
+    return {**medians, "25 %": low, "ratio": ratio, "75 %": high}
+
+
 def in_fresh_process(
     script: str, *arguments: str, backend: str, **environment: str
 ) -> dict:

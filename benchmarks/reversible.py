@@ -32,7 +32,7 @@ import time
 from functools import partial
 
 import numpy as np
-from measure import in_fresh_process, report
+from measure import alternate, compared, in_fresh_process, report
 
 from tfdeep.recipes.measure import HANDED_BACK, memory_of
 
@@ -164,34 +164,16 @@ def measure(form, blocks, jit, steps, size) -> dict:
 
 
 def turns(whose, blocks, jit, steps, size) -> dict:
-    """Times of both forms, in this process; the start is of the first."""
+    """Steps of both forms in turn, in this process, after the first's start."""
     import tfdeep  # noqa: F401, which takes seconds of its own
 
     make = compiled if whose == "blocks" else net
     start = time.process_time()
-    steps_of, seconds = {}, {}
-    for form in ("reversible", "plain"):
-        model, x, y = make(form, blocks, jit, size)
-        model.train_on_batch(x, y)
-        steps_of[form] = partial(model.train_on_batch, x, y)
-        seconds[form] = []
-        if form == "reversible":
-            start = time.process_time() - start
-    for _ in range(steps):
-        for form, step in steps_of.items():
-            begin = time.process_time()
-            step()
-            seconds[form].append(time.process_time() - begin)
-    ratios = np.divide(seconds["reversible"], seconds["plain"])
-    low, ratio, high = np.percentile(ratios, [25, 50, 75])
-    medians = {form: float(np.median(each)) for form, each in seconds.items()}
-    return {
-        "start": start,
-        **medians,
-        "25 %": low,
-        "ratio": ratio,
-        "75 %": high,
-    }
+    model, x, y = make("reversible", blocks, jit, size)
+    model.train_on_batch(x, y)
+    start = time.process_time() - start
+    models = {"reversible": model, "plain": make("plain", blocks, jit, size)[0]}
+    return {"start": start, **compared(alternate(models, x, y, steps))}
 
 
 def net(form, blocks, jit, size):

@@ -71,7 +71,7 @@ def beginning(model: Any, seed: int) -> Callable[[], None]:
 
     Args:
         model: the built and compiled model.
-        seed: integer, the global seed: set at once, and when put back.
+        seed: integer, the global seed, set at once.
 
     Example:
         >>> model = keras.Sequential(
