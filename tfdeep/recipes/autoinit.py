@@ -183,10 +183,10 @@ RECIPE = Recipe(
     data="digits",
     scales={
         "quick": scale(
-            "5 minutes of CPU time",
+            "4 minutes of CPU time",
             depth=10,
             encoder_blocks=2,
-            width=32,
+            width=16,
             epochs=4,
             batch_size=32,
             learning_rate=0.02,
