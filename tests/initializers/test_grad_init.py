@@ -837,18 +837,21 @@ def test_classes_beside_another_loss():
     assert same(model, before)
 
 
-def test_classes_of_outputs_within_one_another():
+@pytest.mark.parametrize(
+    "loss", [{"many": [LOGITS, LOGITS], "one": LOGITS}, LOGITS]
+)
+def test_classes_of_outputs_within_one_another(loss):
     inputs = keras.Input((4,))
     outputs = {
         "many": [layers.Dense(3)(inputs), layers.Dense(5)(inputs)],
         "one": layers.Dense(2)(inputs),
     }
     model = keras.Model(inputs, outputs)
-    model.compile("sgd", {"many": [LOGITS, LOGITS], "one": "mse"})
+    model.compile("sgd", loss)
 
     def data(three, five):
         many = [np.arange(8) % three, np.arange(8) % five]
-        return [(images(8, 4), {"many": many, "one": images(8, 2)})]
+        return [(images(8, 4), {"many": many, "one": np.arange(8) % 2})]
 
     quick(1).initialize_model(model, data(3, 5))
     before = snapshot(model)

@@ -54,7 +54,10 @@ def _by_output(model, loss, labels, predicted) -> Iterator[tuple]:
     """
     paths = _by_path(predicted)
     if any(len(path) > 1 for path in paths):
-        losses, targets = _by_path(loss), _by_path(labels)
+        targets = _by_path(labels)
+        losses = _by_path(loss)
+        if not tree.is_nested(loss):
+            losses = dict.fromkeys(paths, loss)
         for path in paths.keys() & losses.keys() & targets.keys():
             name = "/".join(map(str, path))
             yield name, losses[path], targets[path], paths[path]
