@@ -6,6 +6,7 @@ A process that loads a model knows tfdeep's classes from `import tfdeep`
 alone: what is imported here from the tests registers none.
 """
 
+import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,17 +14,34 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import tfdeep  # noqa: F401
 from tests.contract.cases import CASES
-from tests.contract.harness import images, infer, model_of, train, values
+from tests.contract.harness import BACKEND, FEW_STEPS
+from tests.contract.together import (
+    FEW,
+    inputs_of,
+    outputs_of,
+    together,
+    train_together,
+    trains,
+    weights_of,
+)
 
 
-def predict(folder: Path) -> None:
-    """Load each model of a folder and write its output."""
-    for path in sorted(folder.glob("*.keras")):
-        model = keras.models.load_model(path)
-        x = np.load(path.with_suffix(".input.npy"))
-        np.save(path.with_suffix(".output.npy"), infer(model, x))
+def load(folder: Path) -> None:
+    """Load all models of a folder; write outputs, and what trains."""
+    if (folder / "all.keras").exists():
+        model = keras.models.load_model(folder / "all.keras")
+        names = list(CASES) if BACKEND == "tensorflow" else FEW
+        outputs = outputs_of(model, names, inputs_of(names))
+        np.savez(folder / "all.npz", **outputs)
+    for path in sorted(folder.glob("frozen-*.keras")):
+        result = trains(keras.models.load_model(path))
+        path.with_suffix(".json").write_text(json.dumps(result))
+    for file in sorted(folder.glob("*.input.npy")):
+        path = file.with_name(file.name.replace(".input.npy", ".keras"))
+        model, x = keras.models.load_model(path), np.load(file)
+        y = model.predict(x, batch_size=len(x), verbose=0)
+        np.save(path.with_suffix(".output.npy"), y)
 
 
 def mirrored(folder: Path) -> None:
@@ -49,15 +67,19 @@ def parallel(folder: Path) -> None:
 
 def compare(folder: Path, scope) -> None:
     """Write each case's weights after training alone and inside `scope`."""
-    for name, case in CASES.items():
-        x = images(name, 8)
-        for kind, context in (("alone", nullcontext), ("shared", scope)):
-            with context():
-                model = model_of(name, **case.alone)
-                train(model, x, batch_size=4)
-            np.savez(folder / f"{name}.{kind}.npz", *values(model))
+    settings = {name: CASES[name].alone for name in FEW}
+    modes = {"alone": FEW_STEPS, "shared": {"jit_compile": BACKEND == "jax"}}
+    for kind, context in (("alone", nullcontext), ("shared", scope)):
+        with context():
+            model = together(FEW, settings)
+            optimizer = keras.optimizers.SGD(0.001, momentum=0.9)
+            model.compile(optimizer, "mse", **modes[kind])
+            train_together(model, FEW)
+        for name in FEW:
+            path = folder / f"{name}.{kind}.npz"
+            np.savez(path, *weights_of(model, name))
 
 
 if __name__ == "__main__":
-    commands = {each.__name__: each for each in (predict, mirrored, parallel)}
+    commands = {each.__name__: each for each in (load, mirrored, parallel)}
     commands[sys.argv[1]](Path(sys.argv[2]))

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from tests.contract.cases import CASES, SEED, layer_names
+from tests.contract.cases import CASES, layer_names
+from tests.contract.cases.plain import SEED
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKEND = keras.backend.backend()
@@ -27,30 +28,40 @@ def build(name: str, /, **kwargs):
     return CASES[name].make(**kwargs)
 
 
-def wrap(thing, shape) -> keras.Model:
-    """A regression model with a weight below and above the layer.
+def around(thing, inputs, name: str = ""):
+    """Three numbers per sample, with a weight below and above the layer.
 
     The weight below moves in training only if the gradient crosses the
-    layer. A built model passes unchanged.
+    layer. Of a model these are its own outputs.
     """
     if isinstance(thing, keras.Model) and thing.built:
-        return thing
-    inputs = keras.Input(shape)
+        return thing(inputs)
     x = layers.Dense(
-        shape[-1],
+        inputs.shape[-1],
         use_bias=False,
         kernel_initializer=keras.initializers.GlorotUniform(SEED),
-        name="below",
+        name=f"{name}below",
     )(inputs)
     x = thing(x)
     if len(x.shape) == 4:
         x = layers.GlobalAveragePooling2D()(x)
     elif len(x.shape) == 3:
         x = layers.GlobalAveragePooling1D()(x)
-    above = keras.initializers.GlorotUniform(SEED + 1)
-    # Accuracy of a loss in half precision is not what is tested here.
-    x = layers.Dense(3, kernel_initializer=above, dtype="float32")(x)
-    return keras.Model(inputs, x)
+    return layers.Dense(
+        3,
+        kernel_initializer=keras.initializers.GlorotUniform(SEED + 1),
+        # Accuracy of a loss in half precision is not what is tested here.
+        dtype="float32",
+        name=f"{name}above",
+    )(x)
+
+
+def wrap(thing, shape) -> keras.Model:
+    """A regression model around a layer. A built model passes unchanged."""
+    if isinstance(thing, keras.Model) and thing.built:
+        return thing
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, around(thing, inputs))
 
 
 def model_of(name: str, /, free_sizes: bool = False, **kwargs) -> keras.Model:
@@ -104,6 +115,32 @@ def infer(model, x):
     return np.array(keras.ops.cast(y, "float32"))
 
 
+def calls_in_training(model, x, count: int) -> list:
+    """Outputs of calls in training, one after the other.
+
+    TensorFlow runs each as it is; JAX compiles one and repeats it.
+    """
+    if BACKEND != "jax":
+        return [
+            keras.tree.map_structure(np.array, model(x, training=True))
+            for _ in range(count)
+        ]
+    import jax
+
+    call = jax.jit(lambda *args: model.stateless_call(*args, training=True))
+    trained = [v.value for v in model.trainable_variables]
+    state = [v.value for v in model.non_trainable_variables]
+    outputs = []
+    for _ in range(count):
+        y, state = call(trained, state, x)
+        outputs.append(keras.tree.map_structure(np.array, y))
+    for variable, value in zip(
+        model.non_trainable_variables, state, strict=True
+    ):
+        variable.assign(value)
+    return outputs
+
+
 def disturb(model, seed: int = 0) -> None:
     """Move every weight off its initial value, variances staying positive."""
     random = np.random.default_rng(seed)
@@ -123,7 +160,7 @@ def assert_all_close(actual, expected, tolerance: float) -> None:
         np.testing.assert_allclose(one, other, tolerance, tolerance)
 
 
-def run_child(command: str, folder: Path, xla_flags: str = "") -> None:
+def run_child(command: str, *arguments, xla_flags: str = "") -> None:
     """Run a command of `child.py` in a fresh process on the same backend."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} {xla_flags}".strip()
     settings = {
@@ -133,7 +170,10 @@ def run_child(command: str, folder: Path, xla_flags: str = "") -> None:
         "XLA_FLAGS": flags,
     }
     result = subprocess.run(
-        [sys.executable, "-m", "tests.contract.child", command, str(folder)],
+        [
+            *(sys.executable, "-m", "tests.contract.child", command),
+            *map(str, arguments),
+        ],
         cwd=ROOT,
         env={**os.environ, **settings},
         capture_output=True,

@@ -3,6 +3,7 @@
 import keras
 
 from tfdeep.checks import check_choice
+from tfdeep.layers.seed_state import SavesSeedState
 
 MODES = ("constant", "reflect")
 
@@ -44,7 +45,7 @@ def shift(images, shifts, axis: int, mode: str, ops):
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
-class RandomPadCrop(keras.layers.RandomTranslation):
+class RandomPadCrop(SavesSeedState, keras.layers.RandomTranslation):
     """Pads each image and crops a window of the old size at random.
 
     Use it on training images, in a `tf.data` pipeline or as the first layer
@@ -120,6 +121,11 @@ class RandomPadCrop(keras.layers.RandomTranslation):
         self.padding = padding
         self.mode = mode
         self.supports_jit = True
+
+    @property
+    def seed_generator(self):
+        """The random stream, which is saved with the model."""
+        return self.generator
 
     def get_random_transformation(self, data, training=True, seed=None):
         drawn = super().get_random_transformation(data, training, seed)
