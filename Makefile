@@ -28,8 +28,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 ON_TF := KERAS_BACKEND=tensorflow $(TF)
 ON_JAX := KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(JAX)
 
-.PHONY: help demo test lint doctest docs test-tensorflow test-jax \
-	test-jax-methods bench clean
+# In two processes. Each begins at an end of the list, so that a file's tests
+# share what they build; who is done first takes from the other.
+PYTEST := -m pytest -q -n 2 --dist worksteal
+RECORD := build/suite.xml
+
+.PHONY: help demo test quick claims times lint doctest docs test-tensorflow \
+	test-jax test-jax-methods bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -37,8 +42,20 @@ help: ## Show this list
 demo: $(TF_READY) ## The tour: a deep plain net fails, a residual one trains
 	@$(ON_TF) -m tfdeep run tour
 
-test: lint doctest docs test-tensorflow test-jax ## Everything that CI runs
+test: lint docs test-tensorflow test-jax ## Everything that CI runs
 	@echo "== Everything passed."
+
+quick: lint ## What is soon done of it: 4 minutes, on TensorFlow alone
+	@echo "== Examples in the docstrings, and what is not marked slow"
+	@$(ON_TF) $(PYTEST) --doctest-modules -m "not slow and not claim" \
+		tfdeep tests
+
+claims: $(TF_READY) ## The papers' claims, an hour; RECIPE=dropout for one
+	@$(ON_TF) -m pytest -q -m claim \
+		$(if $(RECIPE),tests/recipes/test_claims.py -k "[$(RECIPE)]")
+
+times: $(TF_READY) ## Where the last make test-tensorflow spent its time
+	@$(TF) tests/times.py $(RECORD)
 
 lint: $(TF_READY) ## Style and types
 	@echo "== Lint and types"
@@ -48,25 +65,24 @@ lint: $(TF_READY) ## Style and types
 
 doctest: $(TF_READY) ## The examples in the docstrings
 	@echo "== Examples in the docstrings"
-	@$(ON_TF) -m pytest -q --doctest-modules tfdeep
+	@$(ON_TF) $(PYTEST) --doctest-modules tfdeep
 
 docs: $(TF_READY) ## The documentation, into docs/_build
 	@echo "== Documentation"
 	@$(ON_TF) -m sphinx -q -W --keep-going -n -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-test-tensorflow: $(TF_READY) ## The whole suite on TensorFlow
-	@echo "== The suite on TensorFlow"
-	@# In two processes each: what TensorFlow compiled is never freed.
-	@$(ON_TF) -m pytest -q -n 2 tests/contract tests/layers
-	@$(ON_TF) -m pytest -q -n 2 --ignore tests/contract --ignore tests/layers
+test-tensorflow: $(TF_READY) ## The suite on TensorFlow, and the examples
+	@echo "== The suite on TensorFlow, the examples in docstrings and pages"
+	@$(ON_TF) $(PYTEST) --doctest-modules -m "not claim" \
+		--junitxml $(RECORD) tfdeep tests
 
 test-jax: $(JAX_READY) ## The contract on the newest JAX and NumPy
 	@echo "== The contract on JAX, without TensorFlow"
-	@$(ON_JAX) -m pytest -q -n 2 tests/contract tests/backend
+	@$(ON_JAX) $(PYTEST) -m "not claim" tests/contract tests/backend
 
 test-jax-methods: $(JAX_READY) ## The tests of layers and initializers on JAX
-	@$(ON_JAX) -m pytest -q -n 2 tests/layers tests/initializers
+	@$(ON_JAX) $(PYTEST) -m "not claim" tests/layers tests/initializers
 
 bench: $(TF_READY) ## The measurements in benchmarks/
 	@for script in $$(grep -l __main__ benchmarks/*.py); do \

@@ -8,6 +8,8 @@ import sys
 # Without oneDNN, which is off by default on CPUs without AVX-512, TensorFlow
 # has no convolution with channels first on a CPU. Read when it is imported.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Tensors here are small: two threads take longer over them than one.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # Compiling costs more than running here: let XLA not optimise its code.
 os.environ["XLA_FLAGS"] = " ".join(
     [
@@ -17,14 +19,28 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-import keras
 import pytest
 
+# Graphs are made of many objects; looking for garbage among them took a tenth
+# of the time. `freed_memory` looks after each file.
+gc.set_threshold(20_000, 20, 10)
+
 BACKENDS = ("tensorflow", "jax")
+# Keras is imported in functions alone: the process that hands out the tests to
+# others then need not load it.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path):
+    """Look for examples in the package's docstrings, not in the tests'."""
+    found = yield
+    return [each for each in found if type(each) is pytest.Module]
 
 
 def pytest_collection_modifyitems(items):
     """Skip what is marked for a backend that this run does not use."""
+    import keras
+
     current = keras.backend.backend()
     for item in items:
         for name in BACKENDS:
@@ -33,9 +49,38 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_collection_finish(session):
+    """Leave the modules, which stay, out of each collection of garbage."""
+    gc.collect()
+    gc.freeze()
+    session.stash[CPU_SECONDS] = cpu_seconds()
+
+
+def cpu_seconds():
+    """Of this process and of those that it saw end."""
+    return sum(os.times()[:4])
+
+
+CPU_SECONDS = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Keep the CPU seconds of each test, its fixtures counted, for a record."""
+    report = yield
+    if call.when == "teardown":
+        now = cpu_seconds()
+        spent = now - item.session.stash[CPU_SECONDS]
+        item.session.stash[CPU_SECONDS] = now
+        report.user_properties.append(("cpu_seconds", f"{spent:.2f}"))
+    return report
+
+
 @pytest.fixture(autouse=True)
 def fresh_keras():
     """The same seed, names, dtype policy and data format for each test."""
+    import keras
+
     policy = keras.config.dtype_policy()
     data_format = keras.config.image_data_format()
     # Collecting garbage before each test would take longer than the tests.
@@ -50,6 +95,8 @@ def fresh_keras():
 def freed_memory():
     """What a file's models and programs held goes with its last test."""
     yield
+    import keras
+
     keras.utils.clear_session(free_memory=False)
     gc.collect()
 
@@ -57,6 +104,7 @@ def freed_memory():
 @pytest.fixture
 def fresh_process():
     """Run Python code in a process of its own and return what it prints."""
+    import keras
 
     def run(code: str, backend: str | None = None) -> str:
         backend = backend or keras.backend.backend()

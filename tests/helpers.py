@@ -125,13 +125,16 @@ def gradients(layer, x, compiled=None, losses=False, **kwargs):
     """
     if not layer.built:
         layer.build(x.shape)
-    if compiled is None:
-        compiled = BACKEND == "jax"
     return training_step(layer, compiled, losses, **kwargs)(x)
 
 
 def training_step(layer, compiled=True, losses=False, **kwargs):
-    """`gradients` as a function of `x` alone, compiled once."""
+    """`gradients` as a function of `x` alone, compiled once.
+
+    With `compiled=None` it is compiled on JAX alone, as in `gradients`.
+    """
+    if compiled is None:
+        compiled = BACKEND == "jax"
     build = _tensorflow_step if BACKEND == "tensorflow" else _jax_step
     return build(layer, compiled, losses, kwargs)
 

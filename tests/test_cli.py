@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,6 @@ import tfdeep.recipes
 from tfdeep.__main__ import main
 
 HERE = Path(__file__).parent
-FAKE_CLI = HERE / "recipes" / "fake_cli.py"
-# The backend of this run of the tests, and the package it tests.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(["", *sys.path])}
 
 
 @pytest.fixture
@@ -27,6 +26,9 @@ def fake(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     import fake_recipe
 
+    quick = {**fake_recipe.SCALES, "quick": fake_recipe.scale(epochs=1)}
+    soon_done = replace(fake_recipe.RECIPE, scales=quick)
+    monkeypatch.setattr(fake_recipe, "RECIPE", soon_done)
     return fake_recipe
 
 
@@ -109,14 +111,6 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"tfdeep {tfdeep.__version__}\n"
 
 
-def test_list_as_a_module(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "tfdeep", "list"],
-        env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0 and "Recipes" in done.stdout
-
-
 def test_recipes_import_neither_keras_nor_a_backend(tmp_path):
     """Listing costs what `import tfdeep` costs, and nothing more."""
     program = (
@@ -132,42 +126,45 @@ def test_recipes_import_neither_keras_nor_a_backend(tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(["", *sys.path])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.endswith("set()\n"), done.stdout + done.stderr
 
 
-def wait_for(condition, process, seconds=50):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.05)
+@pytest.fixture
+def ctrl_c():
+    """Python's own answer to Ctrl-C: in the background it may be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
-def test_interrupt_leaves_a_partial_result(tmp_path):
+def test_interrupt_leaves_a_partial_result(fake, tmp_path, capfd, ctrl_c):
     def first_arm_done():
         try:
             return len(result(tmp_path)["arms"].get("small", {})) == 2
         except FileNotFoundError:
             return False
 
-    process = subprocess.Popen(
-        [sys.executable, FAKE_CLI, "run", "fake", "--scale", "full", "--out", tmp_path],
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        wait_for(first_arm_done, process)
-        time.sleep(0.5)  # The second arm trains for ever.
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
+    def press():
+        end = time.monotonic() + 120
+        while not first_arm_done() and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.2)  # The second arm trains for ever.
+        ctrl_c()
 
-    assert process.returncode == 130
+    threading.Thread(target=press, daemon=True).start()
+    words = ["run", "fake", "--scale", "full", "--out", str(tmp_path)]
+    assert main(words) == 130
+
     partial = result(tmp_path)
     assert partial["status"] == "interrupted"
     assert partial["claims"][0]["held"] is None
     assert set(partial["arms"]["small"]["0"]["metrics"]) == {"error", "seconds"}
+    out, err = capfd.readouterr()
     assert "Interrupted" in out and "not judged" in out
     assert "Stopping after this batch" in err and "Traceback" not in err
     assert not list(tmp_path.glob(".*"))

@@ -1,5 +1,7 @@
 """A loop over stacked inputs, beside the same steps one after the other."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -41,46 +43,31 @@ def data(count):
     )
 
 
-def run(scan, count, **settings):
-    """A function of the data that scans and returns all results."""
+def scanned(scan, count, **settings):
+    """A function of the data: all results, and gradients of a scalar of them.
 
-    def call(h, w, b, scale):
+    By all float inputs, of all float results.
+    """
+
+    def scalar(primals):
+        h, w, b, scale = primals
         number = ops.arange(count, dtype="int32")
         start = [h, ops.convert_to_tensor(np.int32(7))]
-        return scan(step, start, [w, b, number, scale], **settings)
+        carry, outputs = scan(step, start, [w, b, number, scale], **settings)
+        sums, _, peaks = outputs
+        value = ops.sum(ops.square(carry[0])) + ops.sum(ops.sin(sums) * peaks)
+        return value, (carry, outputs)
+
+    def call(*primals):
+        _, found, grads = backend.gradients_with_aux(scalar, list(primals))
+        return found, grads
 
     return call
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("recompute", RECOMPUTE)
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("count", [1, 5])
-def test_equals_the_steps_one_by_one(mode, recompute, reverse, count):
-    settings = {"reverse": reverse, "recompute": recompute}
-    ours = compiled(run(backend.scan, count, **settings), mode)(*data(count))
-    theirs = compiled(run(one_by_one, count, reverse=reverse), mode)(
-        *data(count)
-    )
-    close(ours, theirs)
-    # The carry of integers has added up, and the outputs are in order.
-    assert ours[1] == 7 + sum(range(count))
-    assert ours[3].tolist() == [2 * i for i in range(count)]
-
-
-def gradient(scan, count, **settings):
-    """The gradient of a scalar of all float results, by all float inputs."""
-    call = run(scan, count, **settings)
-
-    def scalar(primals):
-        (h, _), (sums, _, peaks) = call(*primals)
-        return ops.sum(ops.square(h)) + ops.sum(ops.sin(sums) * peaks)
-
-    return lambda *primals: backend.value_and_gradients(scalar, list(primals))
-
-
-def gradient_of_gradient(scan, count, **settings):
-    inner = gradient(scan, count, **settings)
+def twice(scan, count, **settings):
+    """The gradients of the gradients' squares."""
+    inner = scanned(scan, count, **settings)
 
     def norm(primals):
         return sum(ops.sum(ops.square(g)) for g in inner(*primals)[1])
@@ -88,21 +75,67 @@ def gradient_of_gradient(scan, count, **settings):
     return lambda *primals: backend.value_and_gradients(norm, list(primals))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("recompute", RECOMPUTE)
-@pytest.mark.parametrize(
-    ("order", "reverse"),
-    [(gradient, False), (gradient, True), (gradient_of_gradient, True)],
-)
-def test_gradients_equal_those_of_the_steps(mode, recompute, order, reverse):
-    count = 5
+@functools.cache
+def expected(order, count, reverse):
+    """The same, by the steps one after the other."""
+    function = order(one_by_one, count, reverse=reverse)
+    return compiled(function, MODES[0])(*data(count))
+
+
+def check(order, mode, recompute, reverse, count):
     settings = {"reverse": reverse, "recompute": recompute}
     ours = compiled(order(backend.scan, count, **settings), mode)(*data(count))
-    theirs = compiled(order(one_by_one, count, reverse=reverse), mode)(
-        *data(count)
-    )
+    theirs = expected(order, count, reverse)
     assert all(np.any(value) for value in theirs)
     close(ours, theirs, 1e-4, 1e-5)
+    return ours
+
+
+@pytest.mark.parametrize("recompute", RECOMPUTE)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("count", [2, 5])
+def test_values_and_gradients_are_those_of_the_steps(recompute, reverse, count):
+    ours = check(scanned, MODES[0], recompute, reverse, count)
+    # The carry of integers has added up, and the outputs are in order.
+    assert ours[1] == 7 + sum(range(count))
+    assert ours[3].tolist() == [2 * i for i in range(count)]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "mode, recompute, reverse",
+    [
+        ("graph", False, False),
+        ("graph", True, True),
+        ("graph", "sqrt", True),
+        ("xla", False, True),
+        ("xla", True, False),
+        ("xla", "sqrt", False),
+    ],
+)
+def test_a_compiled_loop_does_the_same(mode, recompute, reverse):
+    check(scanned, mode, recompute, reverse, 5)
+
+
+@pytest.mark.parametrize("recompute", RECOMPUTE)
+def test_a_single_step_is_a_loop_too(recompute):
+    """Of which the first entry may be all zeros."""
+    settings = {"reverse": True, "recompute": recompute}
+    found = [
+        compiled(scanned(scan, 1, **more), MODES[-1])(*data(1))
+        for scan, more in ((backend.scan, settings), (one_by_one, {}))
+    ]
+    close(*found, 1e-4, 1e-5)
+
+
+TWICE = [(MODES[0], recompute) for recompute in RECOMPUTE]
+if BACKEND == "tensorflow":
+    TWICE += [("graph", False), ("xla", True), ("xla", "sqrt")]
+
+
+@pytest.mark.parametrize("mode, recompute", TWICE)
+def test_gradients_of_gradients_are_those_of_the_steps(mode, recompute):
+    check(twice, mode, recompute, True, 4)
 
 
 def test_a_backward_pass_of_its_own():

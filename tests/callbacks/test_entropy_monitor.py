@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests.training.harness import EAGER
 from tfdeep.callbacks import BatchEntropyMonitor
 from tfdeep.layers import BatchEntropy, Repeat, batch_entropy
 from tfdeep.training import BatchEntropyRegularizer
@@ -29,7 +30,7 @@ def chain(dead=False):
 
 def watch(model, data=X, epochs=2, callbacks=(), **settings):
     monitor = BatchEntropyMonitor(data, **settings)
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", **EAGER)
     fitted = model.fit(
         X, Y, epochs=epochs, verbose=0, callbacks=[monitor, *callbacks]
     )
@@ -54,7 +55,7 @@ def test_training_is_not_changed():
     for watched in (False, True):
         keras.utils.set_random_seed(1)
         model = chain()
-        model.compile("sgd", "mse")
+        model.compile("sgd", "mse", **EAGER)
         callbacks = [BatchEntropyMonitor(X)] if watched else []
         model.fit(X, Y, epochs=2, verbose=0, callbacks=callbacks)
         weights.append(model.get_weights())

@@ -129,12 +129,14 @@ def test_life(name, tmp_path, subtests):
     life.check_life(name, tmp_path, subtests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", MAIN)
 def test_compiled_training(name, mode):
     life.check_compiled_training(name, mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", life.HALVES)
 @pytest.mark.parametrize("name", MAIN)
 def test_half_precision(name, policy):
@@ -146,6 +148,7 @@ def test_neutral_setting(name):
     life.check_neutral_setting(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in MAIN if CASES[n].data_format])
 def test_channels_first(name):
     life.check_channels_first(name)
@@ -157,6 +160,7 @@ def test_masked(name, inside):
     hard_use.check_mask(lambda: CASES[name].masked(inner))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", hard_use.PRECISIONS)
 @pytest.mark.parametrize("name", [*MAIN, *failing("mixed", [OF_PARTS])])
 def test_loaded_under_another_policy(name, first, tmp_path):

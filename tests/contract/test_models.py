@@ -20,6 +20,7 @@ from tests.contract.expected import failing
 from tests.contract.harness import BACKEND, images, model_of
 from tests.contract.life import MODES
 
+pytestmark = pytest.mark.slow
 MODELS = model_names()
 if BACKEND == "jax":
     # Compiling takes its time; what all are made of is in test_layers.py.

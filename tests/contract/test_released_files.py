@@ -13,6 +13,7 @@ from tests.contract.harness import ROOT, run_child
 ASSETS = sorted((ROOT / "tests" / "assets").glob("*.keras"))
 
 
+@pytest.mark.slow
 def test_frozen_models_return_what_they_did(tmp_path):
     recorded = {}
     for path in ASSETS:

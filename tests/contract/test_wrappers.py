@@ -180,6 +180,7 @@ def test_life(name, tmp_path, subtests):
         )
 
 
+@pytest.mark.slow
 @each_wrapper
 @pytest.mark.parametrize("mode", MODES)
 def test_compiled_training(name, mode):

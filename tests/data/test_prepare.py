@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -12,49 +10,6 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tfdeep.data import DataUnavailableError, info, load, prepare, registry
-
-DYING = """
-import os, signal, sys
-from tfdeep.data import load
-from tfdeep.data.digits import Digits
-
-whole = Digits._generate_examples
-
-def dies(self, *args):
-    for n, example in enumerate(whole(self, *args)):
-        if n == 50:
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield example
-
-Digits._generate_examples = dies
-load("digits", data_dir=sys.argv[1])
-"""
-
-
-def test_a_killed_preparation_leaves_nothing_half_written(tmp_path):
-    died = subprocess.run(
-        [sys.executable, "-c", DYING, str(tmp_path)],
-        capture_output=True,
-        text=True,
-    )
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    inside = {path.name for path in (tmp_path / "digits").iterdir()}
-    assert "1.0.0" not in inside
-    assert any(name.startswith("incomplete.") for name in inside)
-    x, _ = load("digits", as_numpy=True, data_dir=str(tmp_path))
-    assert len(x) == 1257
-    inside = {path.name for path in (tmp_path / "digits").iterdir()}
-    assert inside == {"1.0.0", ".lock"}
-
-
-def test_importing_data_imports_no_tensorflow(fresh_process):
-    pytest.importorskip("jax")
-    code = (
-        "import sys, tfdeep.data; "
-        "tfdeep.data.info('cifar10'); tfdeep.data.augmentation('cifar10'); "
-        "print({'tensorflow', 'tensorflow_datasets'} & set(sys.modules))"
-    )
-    assert fresh_process(code, backend="jax") == "set()"
 
 
 def test_one_process_prepares_at_a_time(tmp_path):

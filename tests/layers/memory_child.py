@@ -1,4 +1,4 @@
-"""Prints the MiB of a training step by form and depth, of this process."""
+"""Prints what memory a training step takes, by form and depth, in MiB."""
 
 import json
 
@@ -8,37 +8,48 @@ import numpy as np
 from tfdeep.layers import ReversibleCapsule
 from tfdeep.recipes.measure import memory_of
 
-DEPTHS = (10, 60)
-FORMS = {"reversible": True, "plain": False}
 
+def memory(recompute: bool, blocks: int, compiled: bool) -> float:
+    """MiB of a batch beside which the weights of all blocks are small.
 
-def memory(form: str, blocks: int, compiled: bool) -> float:
-    """MiB of a batch of 128, less those of a batch of one.
-
-    The gradients of all blocks' weights, stacked at the end of a step, would
+    The gradients of these weights, stacked at the end of a step, would
     be its peak: the blocks are frozen, above a layer that is trained.
     """
-    layer = ReversibleCapsule(32, 8, blocks, recompute=FORMS[form])
+    layer = ReversibleCapsule(8, 2, blocks, recompute=recompute)
     layer.trainable = False
     model = keras.Sequential(
-        [keras.Input((32, 8)), keras.layers.Dense(8), layer]
+        [keras.Input((8, 2)), keras.layers.Dense(2), layer]
     )
     model.compile("sgd", "mse", jit_compile=compiled)
-    x = np.random.default_rng(0).normal(size=(128, 32, 8)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(1024, 8, 2)).astype("float32")
+    model.train_on_batch(x, x)
+    return memory_of(lambda: model.train_on_batch(x, x))
 
-    def step(x):
-        model.train_on_batch(x, x)
-        return min(
-            memory_of(lambda: model.train_on_batch(x, x)) for _ in range(3)
-        )
 
-    return step(x) - step(x[:1])
+def one_after_the_other():
+    """Make and free four arrays of 8 MiB."""
+    for _ in range(4):
+        np.ones(2**20)
+
+
+def together():
+    """The same four at a time."""
+    [np.ones(2**20) for _ in range(4)]
 
 
 def main():
-    places = (True,) if keras.backend.backend() == "jax" else (False, True)
-    found = [
-        [[memory(form, blocks, each) for blocks in DEPTHS] for form in FORMS]
-        for each in places
+    found = {"arrays": [memory_of(one_after_the_other), memory_of(together)]}
+    places = [True] if keras.backend.backend() == "jax" else [False, True]
+    found["steps"] = [
+        {
+            "reversible": [memory(True, 10, xla), memory(True, 60, xla)],
+            "plain": memory(False, 60, xla),
+        }
+        for xla in places
     ]
+    found["plain of ten"] = memory(False, 10, places[0])
     print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

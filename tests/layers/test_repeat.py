@@ -6,32 +6,23 @@ import pytest
 from keras import layers, ops
 
 from tests.helpers import (
+    Probe,
     arrays,
     close,
     flat,
     gradients,
     images,
-    randomize,
+)
+from tests.layers.in_a_row import (
+    compare,
+    noisy,
+    pair,
+    stacked_like,
+    state_of,
+    state_of_row,
 )
 from tfdeep import backend
-from tfdeep.layers import (
-    BasicBlock,
-    Repeat,
-    WideBlock,
-)
-from tfdeep.layers.copies import copies
-
-MODES = [False, True]
-
-
-def noisy(units=4):
-    return keras.Sequential(
-        [
-            layers.Dense(units, "tanh"),
-            layers.BatchNormalization(momentum=0.6),
-            layers.Dropout(0.4, seed=3),
-        ]
-    )
+from tfdeep.layers import BasicBlock, Repeat, WideBlock
 
 
 class Residual(layers.Layer):
@@ -67,98 +58,78 @@ KINDS = {
 }
 
 
-def pair(kind, count=3, **settings):
-    """A `Repeat` with random weights, and its copies in a row."""
+def pair_of(kind, count=3, **settings):
     make, shape = KINDS[kind]
-    ours = Repeat(make(), count, **settings)
-    ours.build((None, *shape))
-    randomize(ours)
-    row = keras.Sequential(copies(ours))
-    row.build((None, *shape))
-    return ours, row, images(6, *shape)
-
-
-def stacked_like(ours, per_copy):
-    """Values of the copies, in their order, as the stacked ones."""
-    size = len(per_copy) // ours.num_repeats
-    rows = [per_copy[i : i + size] for i in range(0, len(per_copy), size)]
-    return [np.stack(column) for column in zip(*rows, strict=True)]
-
-
-def near(ours, theirs, tolerance=2e-6):
-    """Equal within rounding, as a part of the largest value."""
-    for a, b in zip(ours, theirs, strict=True):
-        bound = tolerance * max(1.0, np.abs(b).max())
-        np.testing.assert_allclose(a, b, rtol=0, atol=bound)
-
-
-def state_of(ours):
-    """The state of the copies in the order in which a copy has it."""
-    return arrays(v for v in ours.template.stacked if not v.trainable)
-
-
-def compare(ours, row, x, compiled, training=True):
-    """Outputs, gradients and the new state are those of the row."""
-    y, dx, dw = gradients(ours, x, compiled, training=training)
-    expected = gradients(row, x, compiled, training=training)
-    near([y, dx], expected[:2])
-    if dw:
-        near(dw, stacked_like(ours, expected[2]), 1e-5)
-    state = [v for part in row.layers for v in part.non_trainable_variables]
-    if state:
-        near(state_of(ours), stacked_like(ours, arrays(state)))
+    return pair(make(), shape, count, **settings)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("compiled", MODES)
-def test_equals_the_layers_in_a_row(kind, compiled):
-    ours, row, x = pair(kind)
-    # Twice: the second step goes on from the state of the first.
-    compare(ours, row, x, compiled)
-    compare(ours, row, x, compiled)
-    compare(ours, row, x, compiled, training=False)
+def test_equals_the_layers_in_a_row(kind):
+    ours, row, x = pair_of(kind)
+    compare(ours, row, x, steps=2)
+    compare(ours, row, x, training=False)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("kind", ["own", "in itself"])
+def test_equals_them_without_jit(kind):
+    compare(*pair_of(kind), compiled=False)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow  # On JAX the first test is compiled.
+@pytest.mark.parametrize("kind", ["own", "wide", "stateless", "in itself"])
+def test_equals_them_in_a_graph(kind, float64):
+    compare(*pair_of(kind), compiled=True, steps=2)
 
 
 @pytest.mark.parametrize("recompute", [True, "sqrt"])
 @pytest.mark.parametrize("kind", ["noisy", "wide"])
-@pytest.mark.parametrize("compiled", MODES)
-def test_recomputation_changes_nothing(kind, recompute, compiled):
-    ours, row, x = pair(kind, 5, recompute=recompute)
-    compare(ours, row, x, compiled)
+def test_recomputation_changes_nothing(kind, recompute):
+    compare(*pair_of(kind, 5, recompute=recompute))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("recompute", [False, True, "sqrt"])
-def test_compiled_by_xla(recompute):
-    import tensorflow as tf
-
-    # Dropout draws other numbers under XLA.
-    ours = Repeat(Residual(), 3, recompute=recompute)
-    ours.build((None, 4))
-    ours.template.layer.noise.stddev = 0.0
-    randomize(ours)
-
-    def loss_and_gradients(x):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(tf.square(ours(x, training=True)))
-        weights = [v.value for v in ours.trainable_variables]
-        return loss, tape.gradient(loss, weights)
-
-    x = ops.convert_to_tensor(images(6, 4))
-    start = arrays(ours.variables)
-    results = []
-    for jit in (False, True):
-        for variable, value in zip(ours.variables, start, strict=True):
-            variable.assign(value)
-        step = tf.function(loss_and_gradients, jit_compile=jit)
-        results.append(arrays([*tf.nest.flatten(step(x)), *ours.variables]))
-    close(*results, 1e-4, 1e-5)
+@pytest.mark.parametrize(
+    ("kind", "recompute"), [("noisy", "sqrt"), ("wide", True)]
+)
+def test_recomputation_changes_nothing_in_a_graph(kind, recompute, float64):
+    compare(*pair_of(kind, 5, recompute=recompute), compiled=True)
 
 
-@pytest.mark.parametrize("kind", ["dense", "group"])
-@pytest.mark.parametrize("recompute", [False, True])
-def test_gradients_of_gradients(kind, recompute):
-    ours, row, x = pair(kind, recompute=recompute)
+@pytest.mark.tensorflow  # JAX takes what counts out of its loop.
+@pytest.mark.parametrize(
+    ("recompute", "passes"), [(False, 1), (True, 2), ("sqrt", 3)]
+)
+def test_recomputation_takes_further_forward_passes(recompute, passes):
+    ours = Repeat(Probe(), 4, recompute=recompute)
+    gradients(ours, images(2, 4), compiled=True, training=True)
+    assert ours.template.layer.count == {"forward": 4 * passes, "backward": 4}
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("recompute", [False, "sqrt"])
+def test_compiled_by_xla(recompute, float64):
+    # Dropout draws other numbers under XLA: let it never drop.
+    block = keras.Sequential(
+        [
+            layers.Dense(4, "tanh"),
+            layers.BatchNormalization(momentum=0.6),
+            layers.Dropout(1e-9, seed=3),
+        ]
+    )
+    compare(*pair(block, (4,), 3, recompute=recompute), compiled="xla")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "count", "recompute"),
+    [("dense", 3, False), ("dense", 3, True), ("group", 2, False)],
+)
+def test_gradients_of_gradients(kind, count, recompute):
+    ours, row, x = pair_of(kind, count, recompute=recompute)
 
     def curvature(layer):
         trainable, state = backend.read_variables(layer)
@@ -197,124 +168,10 @@ def test_one_repeat_begins_as_the_plain_layer():
     close(arrays([ours(x)]), arrays([layer(x)]))
 
 
-class TestBeginnings:
-    def test_each_copy_draws_from_the_fans_of_one(self):
-        layer = Repeat(layers.Dense(200, kernel_initializer="he_normal"), 6)
-        layer.build((None, 200))
-        kernel, bias = arrays(layer.weights)
-        assert kernel.shape == (6, 200, 200) and not np.any(bias)
-        deviations = kernel.std((1, 2))
-        np.testing.assert_allclose(deviations, (2 / 200) ** 0.5, rtol=0.02)
-        across = np.corrcoef(kernel.reshape(6, -1))
-        assert np.abs(across - np.eye(6)).max() < 0.03
-
-    def test_masks_differ_from_copy_to_copy(self):
-        layer = Repeat(layers.Dropout(0.5, seed=0), 8)
-        x = np.ones((1, 64), "float32")
-        y = np.array(layer(x, training=True))
-        # Equal masks would leave half of the values.
-        assert np.sum(y != 0) < 8
-        states = arrays(layer.variables)[0]
-        assert states[0, 0] == 0 and len(set(states[:, 0].tolist())) == 8
-        assert states[:, 1].tolist() == [1] * 8
-
-    def test_equal_seeds_give_equal_layers(self):
-        one, other = (
-            Repeat(WideBlock(4, rate=0.3, seed=seed), 2) for seed in (1, 1)
-        )
-        for layer in (one, other):
-            layer.build((None, 5, 5, 4))
-        for a, b in zip(
-            arrays(one.variables), arrays(other.variables), strict=True
-        ):
-            np.testing.assert_array_equal(a, b)
-
-
-class TestWeights:
-    def test_the_template_does_not_count(self):
-        layer = Repeat(layers.Dense(4), 5)
-        layer.build((None, 4))
-        assert layer.count_params() == 5 * 20
-        assert len(layer.variables) == 2
-        assert [w.name for w in layer.weights] == ["kernel", "bias"]
-
-    def test_penalties_add_up(self):
-        for penalty in (
-            keras.regularizers.L2(0.1),
-            keras.regularizers.OrthogonalRegularizer(0.1),
-        ):
-            layer = Repeat(layers.Dense(4, kernel_regularizer=penalty), 3)
-            layer.build((None, 4))
-            expected = sum(
-                float(penalty(ops.convert_to_tensor(kernel)))
-                for kernel in arrays(layer.weights)[0]
-            )
-            np.testing.assert_allclose(
-                float(sum(layer.losses)), expected, rtol=1e-5
-            )
-
-    @pytest.mark.parametrize(
-        "constraint",
-        [keras.constraints.MaxNorm(0.5, axis=0), keras.constraints.NonNeg()],
-    )
-    def test_constraints_hold_for_each_copy(self, constraint):
-        layer = Repeat(layers.Dense(4, kernel_constraint=constraint), 3)
-        layer.build((None, 4))
-        kernel = layer.weights[0]
-        ours = arrays([kernel.constraint(kernel.value)])[0]
-        for copy, value in enumerate(arrays([kernel])[0]):
-            (expected,) = arrays([constraint(ops.convert_to_tensor(value))])
-            np.testing.assert_allclose(ours[copy], expected, rtol=1e-5)
-
-    def test_weight_decay_can_leave_biases_out(self):
-        layer = Repeat(layers.Dense(4, bias_initializer="ones"), 3)
-        model = keras.Sequential([keras.Input((4,)), layer])
-        optimizer = keras.optimizers.SGD(0.1, weight_decay=0.5)
-        optimizer.exclude_from_weight_decay(var_names=["bias"])
-        model.compile(optimizer, lambda y, p: 0.0 * ops.mean(p))
-        before = arrays(layer.weights)
-        model.fit(images(2, 4), images(2, 4), verbose=0)
-        kernel, bias = arrays(layer.weights)
-        np.testing.assert_allclose(kernel, before[0] * 0.95, rtol=1e-5)
-        np.testing.assert_array_equal(bias, before[1])
-
-
-class TestFrozen:
-    @pytest.mark.parametrize("built", [False, True])
-    def test_batch_statistics_stand_still(self, built):
-        layer = Repeat(noisy(), 2)
-        if built:
-            layer.build((None, 4))
-        layer.trainable = False
-        before = None
-        x = images(6, 4)
-        layer.build((None, 4))
-        before = arrays(layer.weights)
-        layer(x, training=True)
-        assert layer.trainable_variables == []
-        close(arrays(layer.weights), before, 0, 0)
-        layer.trainable = True
-        layer(x, training=True)
-        assert len(layer.trainable_variables) == 4
-        assert any(
-            np.any(a != b)
-            for a, b in zip(arrays(layer.weights), before, strict=True)
-        )
-
-    def test_a_part_that_was_frozen_before_stays_so(self):
-        inner = keras.Sequential(
-            [layers.Dense(4, trainable=False), layers.Dense(4)]
-        )
-        layer = Repeat(inner, 2)
-        layer.build((None, 4))
-        assert len(layer.trainable_variables) == 2
-        assert len(layer.non_trainable_variables) == 2
-
-
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_is_that_of_the_copies(policy):
     keras.config.set_dtype_policy(policy)
-    ours, row, x = pair("noisy")
+    ours, row, x = pair_of("noisy")
     assert {w.dtype for w in ours.weights} == {"float32"}
     assert ours.compute_dtype == policy.removeprefix("mixed_")
     y, expected = ours(x, training=True), row(x, training=True)
@@ -326,106 +183,6 @@ def test_mixed_precision_is_that_of_the_copies(policy):
         1e-2,
     )
     # The statistics are kept in full precision.
-    state = [v for part in row.layers for v in part.non_trainable_variables]
-    close(state_of(ours), stacked_like(ours, arrays(state)), 1e-2, 1e-2)
+    close(state_of(ours), state_of_row(ours, row), 1e-2, 1e-2)
     values = state_of(ours)[1]
     assert np.any(values != values.astype("float16").astype("float32"))
-
-
-def test_saved_and_resumed(tmp_path):
-    x, y = images(6, 4), images(6, 4, seed=1)
-    model = keras.Sequential([keras.Input((4,)), Repeat(noisy(), 3)])
-    model.compile("sgd", "mse")
-    model.fit(x, y, verbose=0)
-    model.save(tmp_path / "model.keras")
-    resumed = keras.models.load_model(tmp_path / "model.keras")
-    close(arrays(resumed.variables), arrays(model.variables), 0, 0)
-    for each in (model, resumed):
-        each.fit(x, y, verbose=0, shuffle=False)
-    close(arrays(resumed.variables), arrays(model.variables))
-
-
-def test_the_given_layer_stays_as_it_is():
-    inner = layers.Dense(4)
-    layer = Repeat(inner, 2)
-    layer(images(2, 4))
-    assert not inner.built and inner.weights == []
-    # A layer that has weights already describes the copies all the same.
-    inner.build((None, 4))
-    before = arrays(inner.weights)
-    Repeat(inner, 2)(images(2, 4))
-    close(arrays(inner.weights), before, 0, 0)
-
-
-class Counting(layers.Layer):
-    """Keeps state in Python."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.calls = 0
-
-    def call(self, inputs):
-        self.calls += 1
-        return inputs * 2.0
-
-
-class Measuring(layers.Layer):
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.mean = keras.metrics.Mean()
-
-    def call(self, inputs):
-        return inputs * 1.0
-
-
-def losing():
-    return layers.Dense(4, activity_regularizer="l2")
-
-
-def splitting():
-    inputs = keras.Input((4,))
-    return keras.Model(inputs, [inputs, inputs + 1.0])
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: layers.Dense(5), r"output of shape \(2, 5\)"),
-        (lambda: layers.Activation("relu", dtype="float64"), "dtype float64"),
-        (Measuring, "metrics"),
-        (splitting, "several outputs"),
-        (losing, "a loss that it adds in each call"),
-        (Counting, "`calls` that its call changes"),
-    ],
-)
-def test_a_layer_that_cannot_be_repeated_is_refused(make, message):
-    layer = Repeat(make(), 2, dtype="float32")
-    with pytest.raises(ValueError, match=message):
-        layer(images(2, 4))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"num_repeats": 0}, "`num_repeats` came as 0"),
-        ({"num_repeats": -2}, "`num_repeats` came as -2"),
-        ({"num_repeats": 2.5}, "`num_repeats` came as 2.5"),
-        ({"num_repeats": True}, "`num_repeats` came as True"),
-        ({"num_repeats": "2"}, "`num_repeats` came as '2'"),
-        ({"num_repeats": float("nan")}, "`num_repeats` came as nan"),
-        ({"recompute": "log"}, "`recompute` came as 'log'"),
-        ({"survival_probabilities": [0.5]}, "came with 1 values"),
-        ({"survival_probabilities": []}, "came with 0 values"),
-        ({"survival_probabilities": [0.5, 1.5]}, "came as 1.5"),
-        ({"survival_probabilities": [0.5, float("nan")]}, "came as nan"),
-        ({"seed": -1}, "`seed` came as -1"),
-    ],
-)
-def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Repeat(layers.Dense(4), **{"num_repeats": 2, **arguments})
-
-
-def test_what_is_no_layer_is_refused():
-    with pytest.raises(TypeError, match="`layer` came as function"):
-        Repeat(noisy, 2)

@@ -14,7 +14,7 @@ from tests.helpers import (
     randomize,
     training_step,
 )
-from tests.layers.test_repeat import compare, near, noisy
+from tests.layers.in_a_row import compare, near, noisy, pair
 from tfdeep.layers import (
     BasicBlock,
     PreActivationBlock,
@@ -26,7 +26,6 @@ from tfdeep.layers import (
 from tfdeep.layers.copies import copies
 
 STEPS = 300
-compiled = pytest.mark.parametrize("compiled", [False, True])
 KINDS = {
     "after": (lambda: BasicBlock(4, seed=1), (5, 5, 4)),
     "before": (lambda: PreActivationBlock(4, shortcut="C", seed=1), (5, 5, 4)),
@@ -35,24 +34,47 @@ KINDS = {
 }
 
 
-@compiled
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_equals_the_layers_in_a_row(kind, recompute, compiled):
+SURVIVAL = [0.5, 0.8, 0.3]
+
+
+def pair_of(kind, recompute):
     make, shape = KINDS[kind]
-    survival = [0.5, 0.8, 0.3]
-    ours = Repeat(make(), 3, survival, recompute, seed=2)
-    ours.build((None, *shape))
-    randomize(ours)
-    row = keras.Sequential(copies(ours))
-    row.build((None, *shape))
+    return pair(make(), shape, 3, SURVIVAL, recompute=recompute, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "recompute"),
+    [
+        ("after", False),
+        ("after", True),
+        ("before", False),
+        ("branch", True),
+        ("other", False),
+        ("other", True),
+    ],
+)
+def test_equals_the_layers_in_a_row(kind, recompute):
+    ours, row, x = pair_of(kind, recompute)
     assert [
         getattr(layer, "survival_probability", None) for layer in row.layers
-    ] == survival
-    x = images(6, *shape)
-    for _ in range(3):
-        compare(ours, row, x, compiled)
-    compare(ours, row, x, compiled, training=False)
+    ] == SURVIVAL
+    compare(ours, row, x, steps=3)
+    compare(ours, row, x, training=False)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow  # On JAX the test above is compiled.
+@pytest.mark.parametrize(
+    ("kind", "recompute"),
+    [("after", True), ("branch", False), ("other", True)],
+)
+def test_equals_them_in_a_graph(kind, recompute, float64):
+    compare(*pair_of(kind, recompute), compiled=True, steps=3)
+
+
+@pytest.mark.jax
+def test_equals_them_without_jit():
+    compare(*pair_of("after", True), compiled=False, steps=3)
 
 
 def test_a_copy_that_is_always_kept_has_nothing_to_decide():
@@ -105,15 +127,11 @@ def test_state_stands_still_where_a_copy_is_dropped():
     assert any(second for _, second in moved)
 
 
-@compiled
-def test_survival_of_one_is_the_plain_layer(compiled):
-    layer_of = {}
-    for survival in (None, [1.0] * 3):
-        layer_of[survival is None] = Repeat(BasicBlock(4, seed=1), 3, survival)
+def test_survival_of_one_is_the_plain_layer():
     x = images(6, 5, 5, 4)
     ours, plain = (
-        gradients(layer_of[key], x, compiled, training=True)
-        for key in (False, True)
+        gradients(Repeat(BasicBlock(4, seed=1), 3, survival), x, training=True)
+        for survival in ([1.0] * 3, None)
     )
     near(ours[:2], plain[:2])
     near(ours[2], plain[2])

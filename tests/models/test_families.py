@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import arrays, images
+from tests.models.symbolic import symbolic
 from tfdeep import layers
 from tfdeep.models import DenseNet, ResNet, ResNeXt, WideResNet, multiply_adds
 
@@ -26,7 +27,7 @@ class TestResNet:
             ({"depth": 56, "preactivation": True}, "PreActivationBlock", "A"),
             ({"depth": 20, "block": "bottleneck"}, "BottleneckBlock", "B"),
             (
-                {"depth": 164, "preactivation": True},
+                {"depth": 119, "preactivation": True},
                 "PreActivationBottleneckBlock",
                 "B",
             ),
@@ -35,16 +36,17 @@ class TestResNet:
         ],
     )
     def test_the_papers_block_and_shortcut(self, arguments, kind, shortcut):
-        model = ResNet(**arguments)
+        model = symbolic(ResNet, **arguments)
         assert kinds(model) == {kind}
         assert {b.shortcut_option for b in blocks(model)} == {shortcut}
 
     def test_widths_and_strides(self):
-        found = [(b.filters, b.strides) for b in blocks(ResNet(14))]
+        found = [(b.filters, b.strides) for b in blocks(symbolic(ResNet, 14))]
         assert found == [(16, 1), (16, 1), (32, 2), (32, 1), (64, 2), (64, 1)]
 
     def test_a_plain_net_has_the_same_weights_and_no_shortcut(self):
-        plain, residual = ResNet(14, shortcut="none"), ResNet(14)
+        plain = symbolic(ResNet, 14, shortcut="none")
+        residual = symbolic(ResNet, 14)
         assert plain.count_params() == residual.count_params()
         assert multiply_adds(plain) == multiply_adds(residual)
         assert all(block.shortcut is None for block in blocks(plain))
@@ -92,17 +94,17 @@ class TestResNet:
 
 class TestWideResNet:
     def test_width_2_doubles_the_channels(self):
-        model = WideResNet(16, 2)
+        model = symbolic(WideResNet, 16, 2)
         assert kinds(model) == {"WideBlock"}
         assert [b.filters for b in blocks(model)] == [32, 32, 64, 64, 128, 128]
         assert {b.fan_mode for b in blocks(model)} == {"fan_in"}
 
     def test_the_rate_reaches_every_block(self):
-        rates = {b.rate for b in blocks(WideResNet(10, 1, rate=0.3))}
+        rates = {b.rate for b in blocks(symbolic(WideResNet, 10, 1, rate=0.3))}
         assert rates == {0.3}
 
     def test_the_imagenet_form_widens_the_3x3_alone(self):
-        model = WideResNet(50, 2, form="imagenet")
+        model = symbolic(WideResNet, 50, 2, form="imagenet")
         first = blocks(model)[0]
         assert (first.width, first.output_filters) == (128, 256)
         assert first.groups == 1
@@ -131,7 +133,7 @@ class TestWideResNet:
 
 class TestResNeXt:
     def test_cardinality_and_width(self):
-        model = ResNeXt(11, cardinality=4, base_width=16)
+        model = symbolic(ResNeXt, 11, cardinality=4, base_width=16)
         assert kinds(model) == {"AggregatedBlock"}
         assert [(b.groups, b.width) for b in blocks(model)] == [
             (4, 64),
@@ -139,11 +141,10 @@ class TestResNeXt:
             (4, 256),
         ]
 
-    @pytest.mark.slow
     def test_equal_complexity(self):
         """The paper's claim rests on nets that cost about the same."""
-        aggregated = ResNeXt(50, 32, 4, form="imagenet")
-        plain = ResNet(50, form="imagenet")
+        aggregated = symbolic(ResNeXt, 50, 32, 4, form="imagenet")
+        plain = symbolic(ResNet, 50, form="imagenet")
         for count in (keras.Model.count_params, multiply_adds):
             assert count(aggregated) == pytest.approx(count(plain), rel=0.04)
 
@@ -163,7 +164,7 @@ class TestResNeXt:
 
 class TestDenseNet:
     def test_blocks_and_growth(self):
-        model = DenseNet(16, 4)
+        model = symbolic(DenseNet, 16, 4)
         dense = blocks(model, layers.DenseBlock)
         assert [(b.num_layers, b.growth_rate) for b in dense] == [(2, 4)] * 3
         channels = [layer.output.shape[-1] for layer in dense]
@@ -172,14 +173,14 @@ class TestDenseNet:
         assert len(blocks(model, layers.DenseTransition)) == 2
 
     def test_without_bottleneck_there_is_no_compression(self):
-        model = DenseNet(10, 4, bottleneck=False)
+        model = symbolic(DenseNet, 10, 4, bottleneck=False)
         dense = blocks(model, layers.DenseBlock)
         assert [layer.output.shape[-1] for layer in dense] == [24, 32, 40]
 
-    @pytest.mark.slow
     def test_fewer_parameters_at_the_same_depth(self):
         """DenseNet-BC-100-12 has less than half of ResNet-110's weights."""
-        dense, residual = DenseNet(100, 12), ResNet(110)
+        dense = symbolic(DenseNet, 100, 12)
+        residual = symbolic(ResNet, 110, stacked=True)
         assert dense.count_params() < 0.5 * residual.count_params()
 
     def test_recompute_is_the_same_net(self):
@@ -198,7 +199,7 @@ class TestDenseNet:
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
     def test_the_rate_reaches_blocks_and_transitions(self):
-        model = DenseNet(10, 4, rate=0.2)
+        model = symbolic(DenseNet, 10, 4, rate=0.2)
         parts = (layers.DenseBlock, layers.DenseTransition)
         assert [b.rate for b in blocks(model, parts)] == [0.2] * 5
 

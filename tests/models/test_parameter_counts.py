@@ -5,43 +5,35 @@
 classifier.
 """
 
-import gc
 import json
 import math
 from pathlib import Path
 
 import pytest
 
+from tests.models.symbolic import symbolic
 from tfdeep import models
 
 NETWORKS = json.loads(
     (Path(__file__).parent / "parameter_counts.json").read_text("utf-8")
 )
+# From here on equal blocks are one layer, which takes a fraction of the time.
+# Both forms have the same weights: see `test_stacking.py`.
+DEEP = 34
 
 
-def case(network):
-    depth, size = network["arguments"]["depth"], network["trainable"]
-    # Each layer of a DenseNet has a kernel of its own shape, for which JAX
-    # compiles the initial draw anew.
-    dense = network["family"] == "DenseNet" and depth >= 100
-    slow = dense or depth > 200 or size > 60e6
-    return pytest.param(
-        network,
-        id=network["name"],
-        marks=[pytest.mark.slow] if slow else [],
-    )
-
-
-@pytest.mark.parametrize("network", [case(network) for network in NETWORKS])
+@pytest.mark.parametrize(
+    "network", NETWORKS, ids=[network["name"] for network in NETWORKS]
+)
 def test_counts_are_exact(network):
-    build = getattr(models, network["family"])
-    model = build(**network["arguments"])
+    arguments = dict(network["arguments"])
+    if network["family"] != "DenseNet" and arguments["depth"] > DEEP:
+        arguments["stacked"] = True
+    model = symbolic(getattr(models, network["family"]), **arguments)
     trainable = sum(math.prod(w.shape) for w in model.trainable_variables)
     assert trainable == network["trainable"]
     assert model.count_params() == network["total"]
     assert models.multiply_adds(model) == network["multiply_adds"]
-    del model
-    gc.collect()
 
 
 def test_the_list_covers_every_family_and_form():

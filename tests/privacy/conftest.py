@@ -1,5 +1,10 @@
 """A budget without an accountant, and models that the tests share."""
 
+import os
+import pickle
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +21,21 @@ def forget_programs():
         import jax
 
         jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def two_replicas(request, tmp_path_factory):
+    """What the module of this name found, in a process of its own."""
+    path = tmp_path_factory.mktemp("replicas") / "runs"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.privacy.two_replicas", path],
+        cwd=request.config.rootpath,
+        env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return pickle.loads(path.read_bytes())
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -31,8 +31,18 @@ def test_epsilon_of_published_settings(setting):
     assert pld - 5e-5 <= measured <= pld + 5e-4
 
 
-@pytest.mark.parametrize("sampling", ["poisson", "shuffled"])
-@pytest.mark.parametrize("epsilon", [0.5, 3, 8.0, 40.0])
+# Below 1, between, and where the grid of losses grows no further.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sampling, epsilon",
+    [
+        ("poisson", 0.5),
+        ("poisson", 3),
+        ("poisson", 40.0),
+        ("shuffled", 0.5),
+        ("shuffled", 40.0),
+    ],
+)
 def test_solved_noise_spends_no_more_than_asked_and_hardly_less(
     sampling, epsilon
 ):
@@ -63,10 +73,10 @@ def test_passes_over_the_data_are_gaussian_mechanisms():
 
 def test_epsilon_grows_with_updates_and_ends_at_the_plan():
     plan = Plan(*SMALL, noise_multiplier=1.0)
-    spent = [plan.epsilon_after(steps) for steps in (0, 1, 10, 100, 200, 400)]
+    spent = [plan.epsilon_after(steps) for steps in (0, 1, 200, 300)]
     assert spent[0] == 0.0
     assert spent == sorted(spent)
-    assert spent[4] == plan.epsilon < spent[5]
+    assert spent[2] == plan.epsilon < spent[3]
 
 
 def test_no_noise_is_no_privacy():
@@ -78,7 +88,7 @@ def test_no_noise_is_no_privacy():
 def test_a_coarser_grid_errs_to_the_safe_side():
     fine, coarse = (
         accounting.epsilon_of(*SMALL[:2], 1.0, 200, 1e-5, "pld", interval)
-        for interval in (1e-4, 3e-3)
+        for interval in (2e-4, 3e-3)
     )
     assert fine < coarse < 1.02 * fine
 
@@ -103,7 +113,7 @@ def test_round_trip(budget):
 
 
 def test_a_config_with_too_little_noise_is_refused():
-    config = Plan(*SMALL, epsilon=1).get_config()
+    config = Plan(*SMALL, epsilon=3, accountant="rdp").get_config()
     config["noise_multiplier"] /= 2
     with pytest.raises(ValueError, match="which spends"):
         Plan.from_config(config)
@@ -168,7 +178,7 @@ def test_the_statement_says_what_is_claimed():
         "side channels",
     ):
         assert part in poisson
-    shuffled = str(Plan(*SMALL, epsilon=3, sampling="shuffled"))
+    shuffled = str(Plan(*SMALL, epsilon=0.5, sampling="shuffled"))
     assert "replaced" in shuffled and "Renyi" in shuffled
     assert "Poisson" not in shuffled and "added or removed" not in shuffled
 
@@ -180,11 +190,12 @@ def test_the_statement_names_a_seed():
 
 
 def test_sizes_for_a_fit():
-    plan = Plan(1_000, 64, 100, 1e-5, noise_multiplier=1)
+    quick = {"noise_multiplier": 1, "accountant": "rdp"}
+    plan = Plan(1_000, 64, 100, 1e-5, **quick)
     assert plan.sampling_probability == 0.064
     assert plan.padded_batch_size == 104
     assert (plan.steps_per_epoch, plan.epochs) == (16, 7)
-    assert Plan(100, 90, 1, 1e-5, noise_multiplier=1).padded_batch_size == 100
+    assert Plan(100, 90, 1, 1e-5, **quick).padded_batch_size == 100
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):

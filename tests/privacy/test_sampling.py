@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tfdeep.privacy import Plan, poisson_batches
+from tfdeep.privacy import Plan, PrivateModel, poisson_batches
 from tfdeep.privacy.sampling import padded, poisson_sample, uniform
 
 N, B = 400, 40
@@ -150,19 +150,30 @@ def test_other_plans_are_refused(plan):
         poisson_batches(X, Y, plan)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_plain_fit_takes_them(jit_compile):
+def test_a_plain_fit_takes_them():
     model = keras.Sequential([layers.Dense(1, kernel_initializer="zeros")])
     model.compile(
         keras.optimizers.SGD(0.1),
         "mse",
         weighted_metrics=["mae"],
-        jit_compile=jit_compile,
+        jit_compile=True,
     )
     batches = poisson_batches(X / N, Y / N, PLAN)
     history = model.fit(batches, epochs=3, verbose=0)
     assert len(history.history["loss"]) == 3
     assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def test_a_private_fit_takes_them_and_ends_with_the_plan():
+    noise = {"noise_multiplier": 1.0, "accountant": "rdp"}
+    plan = Plan(N, B, 12, 1e-5, **noise)
+    base = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    model = PrivateModel(base, plan)
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    batches = poisson_batches(X / N, Y / N, plan)
+    model.fit(batches, epochs=plan.epochs + 1, verbose=0)
+    assert model.count_of_updates() == 12
+    assert model.epsilon() == plan.epsilon
 
 
 def test_padding_adds_nothing_to_gradients_and_weighted_metrics():

@@ -1,165 +1,212 @@
-"""The recipes: every one runs, its paper scale builds, quick claims hold."""
+"""Every recipe runs at its smallest size, and its paper scale builds."""
 
+import contextlib
+import importlib.util
 import io
-import math
+import json
+import re
+import runpy
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from tfdeep.recipes import Scale, recipes, training
+from tfdeep import visualization
+from tfdeep.recipes import Results, Scale, recipes, training
 from tfdeep.recipes.context import Context
-from tfdeep.recipes.results import Results
+from tfdeep.recipes.measure import HANDED_BACK
+from tfdeep.recipes.plots import COMPARISON, CURVES
 from tfdeep.recipes.runner import Runner
-from tfdeep.recipes.stopping import StepsToAccuracy, StopAfter
+from tfdeep.visualization import save
 
 NAMES = list(recipes())
 
 # What makes a quick run small enough to test its wiring, not its claim.
 TINY = {
-    "limit": 64,
-    "epochs": 2,
+    "limit": 32,
+    "epochs": 1,
     "depth": 8,
-    "shallow": 8,
-    "deep": 14,
+    "shallow": 14,
+    "deep": 8,
     "residual": 8,
     "dense": (10, 4),
     "thin": (10, 1),
     "wide": (10, 2),
+    "width": 8,
     "units": 16,
     "layers": 2,
     "blocks": 1,
     "encoder_blocks": 1,
-    "nets": ("plain", "residual", "transformer"),
+    "learning_rates": (0.1,),
     "activations": ("swish",),
     "samples": 2,
     "every": 1,
-    "iterations": 2,
+    "iterations": 1,
     "dense_depths": (2,),
     "conv_depths": (2,),
-    "conv_epochs": 2,
-    "depths": (2, 3),
+    "conv_epochs": 1,
     "filters": 8,
     "capsules": 4,
     "kernel": 3,
     "epsilons": (3,),
-    "starts": {"stacked, {} blocks": (2, 3), "unrolled, {} blocks": (2,)},
+    "literal": (),
+    "private_epochs": 1,
+}
+SPECIAL = {
+    "autoinit": {"rates": (0.5,)},
+    "resnext": {"depth": 11, "templates": ((1, 8), (2, 4))},
+    "deep-supervision": {"heads": 1},
+    "relay": {"heads": 1},
+    "capsules": {"depths": (1,), "memory_batch": 8},
+    "thousand-layers": {
+        "depths": (2, 3),
+        "starts": {"stacked, {} blocks": (2, 3), "unrolled, {} blocks": (3,)},
+    },
+}
+# The arms that a recipe treats unlike each other. Of others the last arm is
+# trained; what it left stands for the rest.
+TRAINED = {
+    "tour": ("plain, no BN + AutoInit", "small, private"),
+    "wide": ("WRN-10-1", "WRN-10-2"),
+    "gradinit": ("AutoInit", "GradInit"),
+    "gradinit-transformer": ("default + warm-up", "GradInit"),
+    "batch-entropy": ("dense 2, regularised", "conv 2, AutoInit"),
+    "private": ("TF Privacy, epsilon 3", "+ views, epsilon 3"),
 }
 
 
 def tiny(recipe):
+    """The recipe at its smallest size, of which few arms are trained."""
     quick = recipe.scales["quick"].settings
-    changes = {key: value for key, value in TINY.items() if key in quick}
-    settings = {**quick, **changes, "limit": 64}
-    if recipe.name == "resnext":
-        settings.update(depth=11, templates=((1, 64), (4, 24)))
-    if "learning_rates" in settings:
-        settings["learning_rates"] = (0.1,)
+    settings = {**quick, **{key: TINY[key] for key in TINY.keys() & quick}}
+    settings |= SPECIAL.get(recipe.name, {}) | {"limit": TINY["limit"]}
+
+    def some_arms(context):
+        arms = recipe.arms(context)
+        names = TRAINED.get(recipe.name, list(arms)[-1:])
+        return {name: arms[name] for name in names}
+
+    def run(context):
+        recipe.run(context)
+        context.results = filled(context, recipe.arms(context))
+
     return replace(
         recipe,
         data="digits",
         scales={"quick": Scale("1 s", settings, seeds=1)},
+        arms=some_arms,
+        run=run,
     )
 
 
+def filled(context, arms):
+    """The results with an entry for each arm, in the order of the arms."""
+    whole, (seed,), results = Results(), context.seeds, context.results
+    example = [arm for arm in arms if arm in results.arms][-1]
+    for arm in dict.fromkeys([*arms, *results.arms]):
+        entry = results.entry(arm if arm in results.arms else example, seed)
+        whole.record(arm, seed, **entry.metrics)
+        whole.entry(arm, seed).extend(entry.history)
+    return whole
+
+
+def in_this_process(command, env=None, **options):
+    """What `python -m MODULE` prints, without the time of a new process."""
+    python, flag, module, *words = command
+    assert (python, flag) == (sys.executable, "-m")
+    assert options["check"] and options["stdout"] == subprocess.PIPE
+    assert module != "tfdeep.recipes.capsules" or env | HANDED_BACK == env
+    text = io.StringIO()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", [module, *words])
+        with contextlib.redirect_stdout(text):
+            file = importlib.util.find_spec(module).origin
+            runpy.run_path(file, run_name="__main__")
+    return SimpleNamespace(stdout=text.getvalue())
+
+
+def own_pictures(figure, path):
+    """The two pictures that every recipe has are not drawn each time."""
+    if path.name in (CURVES, COMPARISON):
+        return path.touch()
+    return save(figure, path, dpi=20)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_runs(name, tmp_path):
+def test_a_recipe_runs(name, tmp_path, monkeypatch, eager, few_images):
+    """It trains, measures, judges, draws and writes what it promises."""
+    monkeypatch.setattr(subprocess, "run", in_this_process)
+    monkeypatch.setattr(visualization, "save", own_pictures)
     console = Console(file=io.StringIO(), width=120)
     recipe = tiny(recipes()[name])
+
     status = Runner(recipe, tmp_path, console=console).run()
-    assert status in ("held", "not held"), console.file.getvalue()
+
+    text = console.file.getvalue()
+    assert status in ("held", "not held"), text
+    result = json.loads((tmp_path / "result.json").read_text("utf-8"))
+    assert [type(claim["held"]) for claim in result["claims"]] == [bool] * len(
+        recipe.claims
+    )
+    entries = [e for arm in result["arms"].values() for e in arm.values()]
+    metrics = {key for entry in entries for key in entry["metrics"]}
+    assert set(recipe.metrics) <= metrics
+    history = {key for entry in entries for key in entry["history"]}
+    assert set(recipe.curves) <= history
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == set(result["plots"]) and COMPARISON in drawn
+    for entry in entries:
+        errors = [v for k, v in entry["metrics"].items() if "error" in k]
+        assert all(0 <= error <= 1 for error in errors)
+
+
+# How many nets that are not alike the arms are at the smallest size, where
+# it is not one each: some arms differ in their start alone.
+UNLIKE = {
+    "tour": 5,
+    "gradinit": 1,
+    "gradinit-transformer": 1,
+    "batch-entropy": 6,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arms_differ(name, few_images, zeros):
+    recipe = tiny(recipes()[name])
+    arms = recipes()[name].arms(Context(recipe))
+    found = [described(build()) for build in arms.values()]
+    assert len(set(found)) == UNLIKE.get(name, len(arms)), list(arms)
+
+
+def described(model):
+    """The configurations of a compiled model and its optimizer, as text."""
+    assert model.compiled
+    parts = [model.get_config(), model.optimizer.get_config()]
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return re.sub(r"(_\d+)+\b", "", text)  # Numbers at the end of names.
+
+
+# What takes long in the papers' nets and is the same for any other size.
+SMALLER = {
+    "batch-entropy": {"dense_depths": (2,), "conv_depths": (2,), "width": 32},
+    "tour": {"examples": 256, "private_epochs": 1},
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_paper_scale_builds(name, monkeypatch):
+def test_the_paper_scale_builds(name, monkeypatch, zeros):
+    """That of the last arm; `test_arms_differ` builds the others, smaller."""
     monkeypatch.setattr(training, "steps_per_epoch", lambda context: 391)
     recipe = recipes()[name]
-    scale = replace(recipe.scales["paper"], seeds=1)
-    if name == "batch-entropy":  # 500 layers of width 1000: 2 GB a model.
-        scale = replace(scale, settings={**scale.settings, "width": 32})
+    settings = recipe.scales["paper"].settings | SMALLER.get(name, {})
+    scale = replace(recipe.scales["paper"], seeds=1, settings=settings)
     context = Context(replace(recipe, scales={"paper": scale}), "paper")
-    for build in recipe.arms(context).values():
-        model = build()
-        assert model.compiled and model.count_params() > 0
-        assert model.input_shape[1:] == context.shape
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["dropout", "batch-norm"])
-def test_quick_claims_hold(name, tmp_path):
-    console = Console(file=io.StringIO(), width=120)
-    status = Runner(recipes()[name], tmp_path, console=console).run()
-    assert status == "held", console.file.getvalue()
-
-
-def results(**arms):
-    """Results of one metric per arm over three seeds."""
-    found = Results()
-    for arm, metrics in arms.items():
-        for metric, values in metrics.items():
-            for seed, value in enumerate(values):
-                found.record(arm.replace("_", "-"), seed, **{metric: value})
-    return found
-
-
-def test_residual_judges_both_ways():
-    plain, residual, depth = recipes()["residual"].claims
-    low, high = (0.1, 0.11, 0.12), (0.5, 0.51, 0.53)
-
-    def found(deep):
-        return results(
-            plain_20={"train_error": low, "test_error": low},
-            plain_56={"train_error": high, "test_error": high},
-            residual_20={"train_error": low, "test_error": low},
-            residual_56={"train_error": deep, "test_error": deep},
-        )
-
-    assert [c.judge(found(low)).held for c in (plain, residual, depth)] == [
-        True,
-        True,
-        True,
-    ]
-    assert [c.judge(found(high)).held for c in (plain, residual, depth)] == [
-        True,
-        False,
-        False,
-    ]
-
-
-def test_stop_after_ends_training():
-    import keras
-    import numpy as np
-
-    model = keras.Sequential([keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    stop = StopAfter(0.0)
-    x, y = np.ones((64, 2)), np.ones((64, 1))
-    model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=[stop])
-    assert stop.epochs == pytest.approx(0.25)
-
-
-@pytest.mark.parametrize("accuracy, expected", [(0.0, 2), (1.1, 12)])
-def test_steps_to_accuracy(accuracy, expected):
-    import keras
-    import numpy as np
-
-    model = keras.Sequential([keras.layers.Dense(2, "softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    x, y = np.ones((64, 2), "float32"), np.zeros(64, "int32")
-    steps = StepsToAccuracy((x, y), accuracy, every=2)
-    model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=[steps])
-    assert steps.steps == expected and steps.reached is (accuracy == 0.0)
-
-
-def test_learning_rate_falls_at_the_fractions():
-    import keras
-
-    recipe = tiny(recipes()["residual"])
-    context = Context(recipe)
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(10)])
-    training.compiled(context, model, epochs=4, learning_rate=1.0)
-    steps = 4 * training.steps_per_epoch(context)
-    rates = [float(model.optimizer._learning_rate(s)) for s in range(steps + 1)]
-    assert rates[0] == 1.0 and math.isclose(rates[-1], 0.01, rel_tol=1e-6)
+    *_, build = recipe.arms(context).values()
+    model = build()
+    assert model.compiled and model.count_params() > 0
+    assert model.input_shape[1:] == context.shape

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -36,9 +37,8 @@ def run(recipe, out, **arguments):
 
 
 def test_result_holds_everything(fake, tmp_path):
-    status, result, text = run(
-        fake.RECIPE, tmp_path, seed=5, command="the command"
-    )
+    recipe = replace(fake.RECIPE, arms=partial(fake.arms, traced=True))
+    status, result, text = run(recipe, tmp_path, seed=5, command="the command")
 
     assert status == result["status"] == "held"
     assert result["seeds"] == [5, 6] and result["seed"] == 5
@@ -77,16 +77,22 @@ def test_result_holds_everything(fake, tmp_path):
     assert "lower by" in text and "yes" in text
 
 
-def test_a_reset_seed_equals_a_first_seed(fake, tmp_path):
+def test_a_reset_seed_equals_a_first_seed(fake):
     # Seeds 1 and 2, then 2 and 3: seed 2 is once reset and once newly built.
-    one, two = (
-        run(fake.RECIPE, tmp_path, seed=seed)[1]["arms"] for seed in (1, 2)
-    )
-    for arm in ("small", "large"):
-        reset, built = (arms[arm]["2"]["history"] for arms in (one, two))
-        for key in ("loss", "val_accuracy"):
-            assert reset[key] == pytest.approx(built[key], abs=1e-6)
-    assert one["large"]["1"]["history"]["loss"] != reset["loss"]
+    scales = {"quick": fake.scale(epochs=1)}
+    recipe = replace(fake.RECIPE, scales=scales)
+    found = []
+    for first in (1, 2):
+        context = Context(
+            recipe, seed=first, console=Console(file=io.StringIO())
+        )
+        context.only = "large"
+        recipe.run(context)
+        found.append(context.results.to_dict()["large"])
+    reset, built = (seeds["2"]["history"] for seeds in found)
+    for key in ("loss", "val_accuracy"):
+        assert reset[key] == pytest.approx(built[key], abs=1e-6)
+    assert found[0]["1"]["history"]["loss"] != reset["loss"]
 
 
 def test_a_claim_that_fails(fake, tmp_path):
@@ -215,7 +221,10 @@ def test_a_terminal_gets_bars_and_no_lines(fake, tmp_path):
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=100)
     recipe = replace(
-        fake.RECIPE, arms=lambda _: {"large": lambda: fake.build(2)}, claims=()
+        fake.RECIPE,
+        arms=fake.large,
+        claims=(),
+        scales={"quick": fake.scale(epochs=1)},
     )
     Runner(recipe, tmp_path, console=console).run()
     assert "large, seed 1" in text.getvalue()
@@ -224,7 +233,8 @@ def test_a_terminal_gets_bars_and_no_lines(fake, tmp_path):
 
 
 def test_time_of_epochs_without_the_first(fake):
-    context = Context(fake.RECIPE, console=Console(file=io.StringIO()))
+    recipe = replace(fake.RECIPE, arms=partial(fake.arms, traced=True))
+    context = Context(recipe, console=Console(file=io.StringIO()))
     x, y = fake.points()
     run = next(context.runs())
 

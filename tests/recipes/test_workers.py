@@ -25,10 +25,18 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def fake(monkeypatch):
+    """One arm of the fake recipe, which then takes one more process."""
     monkeypatch.syspath_prepend(str(HERE))
     import fake_recipe
 
-    return replace(fake_recipe.RECIPE, independent=True)
+    scales = {"quick": fake_recipe.scale(epochs=1)}
+    return replace(
+        fake_recipe.RECIPE,
+        independent=True,
+        scales=scales,
+        arms=fake_recipe.large,
+        claims=(),
+    )
 
 
 def run(recipe, out, workers, **arguments):
@@ -40,62 +48,64 @@ def run(recipe, out, workers, **arguments):
     return content, text.getvalue()
 
 
-def test_two_workers_measure_what_one_process_does(fake, tmp_path):
+def test_workers_measure_what_one_process_does(fake, tmp_path):
     (two, text), (one, _) = (run(fake, tmp_path, n, seed=3) for n in (2, 1))
 
     assert two["status"] == one["status"] == "held"
     assert [two["workers"], one["workers"]] == [2, 1]
-    assert list(two["arms"]) == list(one["arms"]) == ["small", "large"]
-    for arm, seeds in one["arms"].items():
-        assert list(two["arms"][arm]) == list(seeds) == ["3", "4"]
-        for seed, entry in seeds.items():
-            other = two["arms"][arm][seed]
-            for key in ("loss", "val_accuracy"):
-                expected = pytest.approx(entry["history"][key], abs=1e-6)
-                assert other["history"][key] == expected
-            assert other["metrics"].keys() == entry["metrics"].keys()
+    assert (
+        list(two["arms"]["large"]) == list(one["arms"]["large"]) == ["3", "4"]
+    )
+    for seed, entry in one["arms"]["large"].items():
+        other = two["arms"]["large"][seed]
+        for key in ("loss", "val_accuracy"):
+            expected = pytest.approx(entry["history"][key], abs=1e-6)
+            assert other["history"][key] == expected
+        assert other["metrics"].keys() == entry["metrics"].keys()
     # The workers' CPU time counts.
-    seconds = [
-        sum(entry["history"]["cpu_seconds"])
-        for seeds in two["arms"].values()
-        for entry in seeds.values()
-    ]
+    entries = two["arms"]["large"].values()
+    seconds = [sum(entry["history"]["cpu_seconds"]) for entry in entries]
     assert two["cpu_seconds"] > sum(seconds)
-    for arm in ("small", "large"):
-        assert f"  {arm}, seed 4: done in" in text  # In one line each.
+    assert "  large, seed 4: done in" in text  # In one line.
 
 
-def test_an_error_in_a_worker_ends_the_run(fake, tmp_path, capfd):
-    result, _ = run(fake, tmp_path, 2, scale="paper")
+def start(scale, folder):
+    """Begin `idle.py` in a folder, in a session of its own."""
+    paths = os.pathsep.join(["", *sys.path])
+    return subprocess.Popen(
+        [sys.executable, HERE / "idle.py", scale],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
-    assert result["status"] == "error"
-    assert result["error"] == "RuntimeError: the fake recipe fails"
-    assert "fake_recipe.py" in capfd.readouterr().err  # Where it failed.
+
+def test_arms_keep_their_order_and_say_what_they_have_to(tmp_path):
+    whole = start("end", tmp_path)
+    out, err = whole.communicate(timeout=120)
+    assert whole.returncode == 0, err
+    found = arms(tmp_path)
+    assert list(found) == ["small", "large"]
+    for seeds in found.values():
+        assert [seeds[s]["metrics"]["error"] for s in "01"] == [0.0, 0.5]
+    assert {f"{arm}, seed 1" for arm in found} <= set(out.splitlines())
 
 
-PROGRAM = """
-import signal
-from dataclasses import replace
-from pathlib import Path
-import fake_recipe
-from tfdeep.recipes.runner import Runner
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    recipe = replace(fake_recipe.RECIPE, independent=True)
-    print(Runner(recipe, Path("."), "full", workers=2).run())
-"""
+def test_an_error_in_a_worker_ends_the_run(tmp_path):
+    failed = start("fail", tmp_path)
+    _, err = failed.communicate(timeout=120)
+    assert failed.returncode == 1
+    assert err.splitlines()[-1] == "RuntimeError: the idle recipe fails"
+    assert 'idle.py", line' in err and "in run\n" in err  # Where it failed.
 
 
 @pytest.fixture
 def running(tmp_path):
-    """A run of which one arm is done, while the other trains for ever."""
-    (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "program.py"],
-        cwd=tmp_path, env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
+    """A run of which one arm is done, while the other goes on for ever."""
+    process = start("wait", tmp_path)
     try:
         end = time.monotonic() + 300
         while "small" not in arms(tmp_path):
@@ -107,11 +117,18 @@ def running(tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def arms(folder):
+    try:
+        return json.loads((folder / "arms.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
 def test_ctrl_c_stops_the_workers(running, tmp_path):
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=120)
 
-    assert out.splitlines()[-1] == "interrupted"
+    assert running.returncode == 0 and out.splitlines()[-1] == "interrupted"
     assert "Stopping after this batch" in err and "Traceback" not in err
     assert len(arms(tmp_path)["small"]) == 2
 
@@ -120,19 +137,6 @@ def test_workers_end_with_their_parent(running):
     running.kill()
     # The workers hold its output open for as long as they live.
     running.communicate(timeout=120)
-
-
-def environment():
-    paths = ["", str(HERE), *sys.path]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def arms(out):
-    try:
-        text = (out / "result.json").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    return json.loads(text)["arms"]
 
 
 INDEPENDENT = [name for name, each in recipes().items() if each.independent]

@@ -13,7 +13,7 @@ from tfdeep.training import DeepSupervision, Head, RelayBackpropagation
 x = np.random.default_rng(0).normal(size=(16, 8)).astype("float32")
 y = np.arange(16) % 3
 
-def train(wrap):
+def train(wrap, **mode):
     he = keras.initializers.HeNormal
     hidden = [
         keras.layers.Dense(6, "relu", kernel_initializer=he(i), name=f"h{i}")
@@ -24,7 +24,7 @@ def train(wrap):
     keras.utils.set_random_seed(3)
     wrapper = wrap(model)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    wrapper.compile(keras.optimizers.SGD(0.1), loss)
+    wrapper.compile(keras.optimizers.SGD(0.1), loss, **mode)
     fitted = wrapper.fit(x, y, batch_size=8, shuffle=False, verbose=0)
     return model.get_weights(), fitted.history
 """
@@ -47,8 +47,8 @@ WRAPPERS = [
 ]
 for wrap in WRAPPERS:
     with strategy.scope():
-        shared, shared_logs = train(wrap)
-    alone, logs = train(wrap)
+        shared, shared_logs = train(wrap, jit_compile=False)
+    alone, logs = train(wrap, run_eagerly=True)
     for a, b in zip(shared, alone, strict=True):
         np.testing.assert_allclose(a, b, 1e-4, 1e-6)
     assert shared_logs.keys() == logs.keys()

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from tests.helpers import BACKEND
+from tests.training.harness import EAGER
 from tfdeep.training import BatchEntropyRegularizer, DeepSupervision, Head
 from tfdeep.training.companions import Targets
 from tfdeep.training.streams import CheckedBatches, checked
@@ -84,7 +85,7 @@ class Steps(keras.callbacks.Callback):
 def supervised(net):
     keras.utils.set_random_seed(3)
     wrapper = DeepSupervision(net(), {"hidden_1": Head()})
-    wrapper.compile(keras.optimizers.SGD(0.1), quiet)
+    wrapper.compile(keras.optimizers.SGD(0.1), quiet, **EAGER)
     return wrapper
 
 
@@ -104,22 +105,23 @@ def test_a_wrong_label_trains_nothing(net, data, stream, wrong):
     assert all(np.isfinite(w).all() for w in wrapper.get_weights())
 
 
-@each_stream
-def test_no_batch_is_lost_and_none_comes_twice(net, data, stream):
+def test_no_batch_is_lost_and_none_comes_twice(net, data, subtests):
     """Without learning a mean over batches tells, whatever their order."""
-    means = []
-    for arguments in (
-        {"x": data[0], "y": data[1], "batch_size": 8},
-        {"x": stream(batches_of(data)), "steps_per_epoch": 4},
-    ):
+
+    def means(**arguments):
         wrapper, steps = supervised(net), Steps()
         wrapper.optimizer.learning_rate = 0.0
         fitted = wrapper.fit(
             **arguments, shuffle=False, verbose=0, callbacks=[steps]
         )
         assert steps.count == 4
-        means.append({key: value[0] for key, value in fitted.history.items()})
-    assert means[0] == pytest.approx(means[1], rel=1e-5)
+        return {key: value[0] for key, value in fitted.history.items()}
+
+    expected = means(x=data[0], y=data[1], batch_size=8)
+    for name, stream in STREAMS.items():
+        with subtests.test(name):
+            found = means(x=stream(batches_of(data)), steps_per_epoch=4)
+            assert found == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.tensorflow

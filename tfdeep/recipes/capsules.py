@@ -95,18 +95,18 @@ def run(context):
             context.record(
                 f"{form}, {depth} blocks",
                 context.seeds[0],
-                memory_mib=memory(form, depth),
+                memory_mib=memory(form, depth, context.settings.memory_batch),
             )
     DRAWN.clear()
     DRAWN.update(reconstructions(context))
 
 
-def memory(form: str, blocks: int) -> float:
-    """MiB that a training step takes for a batch of 512, in a new process."""
+def memory(form: str, blocks: int, batch: int) -> float:
+    """MiB that a training step takes for a batch, in a new process."""
     from tfdeep.recipes.measure import HANDED_BACK
 
     done = subprocess.run(
-        [sys.executable, "-m", __name__, form, str(blocks)],
+        [sys.executable, "-m", __name__, form, str(blocks), str(batch)],
         env={**os.environ, **HANDED_BACK},
         check=True,
         stdout=subprocess.PIPE,
@@ -115,10 +115,10 @@ def memory(form: str, blocks: int) -> float:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def measure(form: str, blocks: int) -> float:
+def measure(form: str, blocks: int, batch: int) -> float:
     """What `memory` reports, of this process.
 
-    That of 512 less that of one. The blocks are frozen, and a layer below
+    That of the batch less that of one. The blocks are frozen, and a layer below
     them is trained: gradients of all their weights, stacked at the end of a
     step, would be its peak.
     """
@@ -133,7 +133,7 @@ def measure(form: str, blocks: int) -> float:
     below = keras.layers.Dense(8)
     model = keras.Sequential([keras.Input((32, 8)), below, layer])
     model.compile("sgd", "mse")
-    x = np.random.default_rng(0).normal(size=(512, 32, 8))
+    x = np.random.default_rng(0).normal(size=(batch, 32, 8))
 
     def step(x):
         model.train_on_batch(x, x)
@@ -218,6 +218,7 @@ def scale(about, data=None, seeds=3, **settings):
         "kernel": 9,
         "deviation": 0.01,
         "depths": (4, 32),
+        "memory_batch": 512,
     }
     return Scale(about, {**defaults, **settings}, data=data, seeds=seeds)
 
@@ -289,4 +290,4 @@ RECIPE = Recipe(
 )
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(measure(sys.argv[1], *map(int, sys.argv[2:]))))

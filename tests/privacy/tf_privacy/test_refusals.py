@@ -6,13 +6,15 @@ import pytest
 from keras import ops
 
 from tests.helpers import images
-from tests.privacy.tf_privacy.test_optimizers import (
+from tests.privacy.tf_privacy.made import (
     EVERY,
+    KINDS,
+    TREE,
     losses,
     made,
     weight,
 )
-from tfdeep.privacy import PrivateModel
+from tfdeep.privacy import PrivateModel, tf_privacy
 
 X, Y = images(8, 3), images(8, 1, seed=1)
 
@@ -22,12 +24,13 @@ def net():
 
 
 def optimizer_for(name, model):
-    tree = name == "DPFTRLTreeAggregationOptimizer"
-    return made(name, **({"var_list_or_model": model} if tree else {}))
+    return made(name, **({"var_list_or_model": model} if name == TREE else {}))
 
 
-@pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize(
+    "name, eager",
+    [*((name, False) for name in EVERY), *((name, True) for name in KINDS)],
+)
 def test_an_ordinary_fit_is_refused(name, eager):
     model = net()
     before = [w.numpy() for w in model.weights]
@@ -38,11 +41,11 @@ def test_an_ordinary_fit_is_refused(name, eager):
         np.testing.assert_array_equal(old, new.numpy())
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_an_ordinary_fit_is_refused_after_private_use(name):
+@pytest.mark.parametrize("name", KINDS)
+def test_plain_gradients_are_refused_after_private_use(name):
+    """When TF Privacy itself would apply whatever comes."""
     optimizer, w = made(name), weight()
     optimizer.apply_gradients(optimizer._compute_gradients(losses(w), [w]))
-    assert optimizer._was_dp_gradients_called
     with pytest.raises(RuntimeError, match="not be private"):
         optimizer.apply_gradients([(ops.ones(3), w)])
     with pytest.raises(RuntimeError, match="not be private"):
@@ -60,6 +63,15 @@ def test_the_same_model_is_refused_after_private_use():
     model.compile(optimizer, "mse")
     with pytest.raises(RuntimeError, match="not be private"):
         model.fit(X, Y, verbose=0)
+
+
+def test_the_model_inside_is_refused_after_a_private_fit():
+    model = PrivateModel(net())
+    model.compile(made("DPKerasSGDOptimizer"), "mse")
+    model.fit(X, Y, verbose=0)
+    model.base.compile(model.optimizer, "mse")
+    with pytest.raises(RuntimeError, match="not be private"):
+        model.base.fit(X, Y, verbose=0)
 
 
 def test_a_replaced_train_step_is_refused():
@@ -174,14 +186,14 @@ def test_microbatches_of_several_examples_are_refused_by_private_models():
         model.compile(optimizer, "mse")
 
 
-def test_a_model_that_is_not_built_is_refused():
-    model = keras.Sequential([keras.layers.Dense(1)])
-    with pytest.raises(ValueError, match="not built"):
-        made("DPFTRLTreeAggregationOptimizer", var_list_or_model=model)
+def test_two_mechanisms_are_refused():
+    query = tf_privacy.GaussianSumQuery(1.0, 2.0)
+    mechanism = tf_privacy.QueryMechanism(query)
+    model = PrivateModel(net(), mechanism=mechanism)
+    with pytest.raises(ValueError, match="Only one of them"):
+        model.compile(made("DPKerasSGDOptimizer", noise=1.0), "mse")
 
 
 def test_a_class_that_makes_no_optimizers_is_refused():
-    from tfdeep.privacy import tf_privacy
-
     with pytest.raises(TypeError, match="class of Keras optimizers"):
         tf_privacy.make_keras_optimizer_class(keras.layers.Dense)

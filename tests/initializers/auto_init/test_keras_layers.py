@@ -9,6 +9,8 @@ from keras import layers as L
 
 from tfdeep.initializers import AutoInit
 
+# AutoInit samples as many inputs as a model takes.
+BATCH = 4
 VECTOR, SEQUENCE, IMAGE, VOLUME = (8,), (6, 8), (8, 8, 4), (4, 4, 4, 2)
 FRAMES, VIDEO, CUBES = (3, 6, 2), (3, 6, 6, 2), (2, 4, 4, 4, 2)
 
@@ -17,7 +19,7 @@ def one(make, shape):
     """A model of one input."""
 
     def model():
-        inputs = keras.Input(shape)
+        inputs = keras.Input(shape, BATCH)
         return keras.Model(inputs, make()(inputs))
 
     return model
@@ -27,7 +29,7 @@ def two(make, shape, as_list=True):
     """A model of two branches that meet in the layer."""
 
     def model():
-        inputs = keras.Input(shape)
+        inputs = keras.Input(shape, BATCH)
         branches = [L.Dense(shape[-1], a)(inputs) for a in ("relu", "tanh")]
         layer = make()
         outputs = layer(branches) if as_list else layer(*branches)
@@ -40,7 +42,7 @@ def integers(make):
     """A model of integer inputs."""
 
     def model():
-        inputs = keras.Input((5,), dtype="int32")
+        inputs = keras.Input((5,), BATCH, dtype="int32")
         return keras.Model(inputs, make()(inputs))
 
     return model
@@ -207,7 +209,7 @@ ELSEWHERE = {
 
 
 def image_model(name):
-    inputs = keras.Input((16, 16, 3))
+    inputs = keras.Input((16, 16, 3), BATCH)
     layer = getattr(L, name)(**IMAGES[name])
     return keras.Model(inputs, L.Conv2D(4, 3)(layer(inputs)))
 
@@ -293,7 +295,7 @@ def test_hashed_crossing():
 
 @pytest.mark.parametrize("name", SOUND)
 def test_sound(name):
-    inputs = keras.Input(SOUND[name])
+    inputs = keras.Input(SOUND[name], BATCH)
     layer = (
         getattr(L, name)(fft_length=256)
         if "Mel" in name

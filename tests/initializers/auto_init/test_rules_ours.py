@@ -1,0 +1,35 @@
+"""The networks of this package keep the variance that is predicted."""
+
+import pytest
+
+import tfdeep
+from tests.initializers.auto_init.nets import normal
+from tfdeep.initializers import AutoInit
+
+NETS = {
+    "resnet": lambda: tfdeep.models.ResNet(14, survival_probability=0.5),
+    "preactivation": lambda: tfdeep.models.ResNet(14, preactivation=True),
+    "densenet": lambda: tfdeep.models.DenseNet(10, recompute=True),
+    "resnext": lambda: tfdeep.models.ResNeXt(11, 4, 8, input_shape=(8, 8, 3)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_our_nets(name):
+    """Layer by layer, and none without a rule.
+
+    Of small images too much is border, where positions differ.
+    """
+    model = NETS[name]()
+    init = AutoInit(seed=0)
+    init.initialize_model(model)
+    x = normal(16, *model.input_shape[1:])
+    verified = init.report.verify(x, draws=8)
+    assert not init.report.probed
+    assert not init.report.skipped
+    kernels = [v for v in model.trainable_variables if "kernel" in v.path]
+    scaled = [r for r in init.report.records if r.scale is not None]
+    assert len(scaled) == len(kernels)
+    assert verified.within(0.02).mean() >= 0.9
+    assert verified.within(0.1).mean() >= 0.97
