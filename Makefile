@@ -28,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 ON_TF := KERAS_BACKEND=tensorflow $(TF)
 ON_JAX := KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(JAX)
 
-# In two processes. Each begins at an end of the list, so that a file's tests
+# In two processes. Each begins with one half of the list, so that a file's tests
 # share what they build; who is done first takes from the other.
 PYTEST := -m pytest -q -n 2 --dist worksteal
 RECORD := build/suite.xml
@@ -79,7 +79,8 @@ test-tensorflow: $(TF_READY) ## The suite on TensorFlow, and the examples
 
 test-jax: $(JAX_READY) ## The contract on the newest JAX and NumPy
 	@echo "== The contract on JAX, without TensorFlow"
-	@$(ON_JAX) $(PYTEST) -m "not claim" tests/contract tests/backend
+	@$(ON_JAX) $(PYTEST) -m "not claim" tests/contract tests/backend \
+		tests/benchmarks
 
 test-jax-methods: $(JAX_READY) ## The tests of layers and initializers on JAX
 	@$(ON_JAX) $(PYTEST) -m "not claim" tests/layers tests/initializers

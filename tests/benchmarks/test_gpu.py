@@ -42,6 +42,7 @@ def script(*arguments, folder, backend=None):
     )
 
 
+@pytest.mark.jax  # As on a machine with a GPU, without TensorFlow.
 @pytest.mark.slow
 def test_a_tiny_run_compares_and_measures(tmp_path):
     names = ["StochasticDepth", "recompute/Repeat", "start/Repeat"]

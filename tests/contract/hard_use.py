@@ -169,8 +169,9 @@ def check_loaded_under_another_policy(make, x, first: str, folder) -> None:
         model = make()
         if first == "float64":
             x = x.astype(first)
-            (loss,) = train(model, x, **FEW_STEPS)
-            assert np.isfinite(loss)
+            if BACKEND == "tensorflow":
+                (loss,) = train(model, x, **FEW_STEPS)
+                assert np.isfinite(loss)
         dtypes = [w.dtype for w in model.weights]
         assert first.removeprefix("mixed_float16") in ("", *dtypes)
         expected = infer(model, x)

@@ -16,7 +16,6 @@ import pytest
 
 from tests.contract import hard_use, life
 from tests.contract.cases import CASES, is_variant, model_names
-from tests.contract.expected import failing
 from tests.contract.harness import BACKEND, images, model_of
 from tests.contract.life import MODES
 
@@ -64,7 +63,7 @@ def test_channels_first(name):
 
 
 @pytest.mark.parametrize("first", hard_use.PRECISIONS)
-@pytest.mark.parametrize("name", failing("mixed", MAIN))
+@pytest.mark.parametrize("name", ["ResNet"])
 def test_loaded_under_another_policy(name, first, tmp_path):
     hard_use.check_loaded_under_another_policy(
         lambda: model_of(name), images(name), first, tmp_path

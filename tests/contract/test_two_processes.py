@@ -26,6 +26,7 @@ def test_two_processes_train_as_one():
         np.testing.assert_allclose(one, alone, 1e-5, 1e-5)
 
 
+@pytest.mark.jax  # Begins in a quarter of TensorFlow's time; the same code.
 def test_a_process_that_fails_ends_both():
     with pytest.raises(ProcessError, match="This is the second process"):
         run_in_two(f"{CASES}:fail", seconds=60)

@@ -53,7 +53,10 @@ def test_more_draws_have_a_smaller_standard_error():
 
 def test_what_is_within_a_tolerance():
     """Of what was measured; or within three standard errors."""
-    predicted, measured = np.array([1.0, 100.0, 1.0]), np.array([1.2, 120.0, 3.0])
+    predicted, measured = (
+        np.array([1.0, 100.0, 1.0]),
+        np.array([1.2, 120.0, 3.0]),
+    )
     verified = Verification(
         ["a", "b", "c"], predicted, measured, np.array([0.0, 0.0, 0.7])
     )

@@ -66,7 +66,9 @@ def test_a_model_within_a_wrapper():
     model.compile("adamw", "sparse_categorical_crossentropy")
     before = model.base.get_weights()
     quick().initialize_model(model, [labelled()])
-    for old, new in zip(before[::2], model.base.get_weights()[::2], strict=True):
+    for old, new in zip(
+        before[::2], model.base.get_weights()[::2], strict=True
+    ):
         assert np.any(old != new)
     model.train_on_batch(*labelled())
 

@@ -77,9 +77,9 @@ NOISE = {
     )(x, x),
     "Attention": lambda x: layers.Attention(dropout=0.3)([x, x]),
     "DropPath": lambda x: tfdeep.layers.DropPath(0.4)(x),
-    "StochasticDepth": lambda x: tfdeep.StochasticDepth(
-        layers.Dense(8), 0.5
-    )(x),
+    "StochasticDepth": lambda x: tfdeep.StochasticDepth(layers.Dense(8), 0.5)(
+        x
+    ),
 }
 
 
