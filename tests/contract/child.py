@@ -44,6 +44,13 @@ def load(folder: Path) -> None:
         np.save(path.with_suffix(".output.npy"), y)
 
 
+def tied_by_einsum(folder: Path) -> None:
+    """Train a private model whose base uses a table twice."""
+    from tests.contract.test_wrappers import check_tied_embedding
+
+    check_tied_embedding(einsum=True)
+
+
 def mirrored(folder: Path) -> None:
     """Train on one CPU and on two virtual CPUs under TensorFlow."""
     import tensorflow as tf
@@ -81,5 +88,8 @@ def compare(folder: Path, scope) -> None:
 
 
 if __name__ == "__main__":
-    commands = {each.__name__: each for each in (load, mirrored, parallel)}
+    commands = {
+        each.__name__: each
+        for each in (load, tied_by_einsum, mirrored, parallel)
+    }
     commands[sys.argv[1]](Path(sys.argv[2]))

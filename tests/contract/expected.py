@@ -39,6 +39,17 @@ FAILING: dict[str, dict] = {
             for way in ("loaded", "cloned")
         },
     },
+    "frozen by argument": {
+        name: "`trainable=False` does not reach the parts of a layer"
+        for name in (
+            *FORGETFUL["all", "normalization", "part"],
+            "PrimaryCapsules",
+            "Recompute",
+            "ReversibleStack",
+            "StochasticBlock",
+            "StochasticDepth",
+        )
+    },
     "masked": {
         (f"{name}-masked", inside): "the mask of a model inside is lost"
         for name in MASKLESS
@@ -55,6 +66,7 @@ FAILING: dict[str, dict] = {
             for name in WRAPPERS
             for hard, reason in {
                 "own weight": "a weight used in a model's own `call` is frozen",
+                "tied": "a kernel used a second time is frozen there",
                 "own branch": "`if training:` is fixed to inference",
                 "own loss": "a model's own `compute_loss` is ignored",
                 "own step": "a model's own `train_step` is ignored",

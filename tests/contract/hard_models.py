@@ -126,6 +126,31 @@ class OwnWeight(ByHand):
         return super().call(inputs * ops.sigmoid(self.token), training)
 
 
+class Tied(ByHand):
+    """Uses the kernel of a layer a second time, as tied embeddings do."""
+
+    def call(self, inputs, training=None):
+        x = ops.mean(self.hidden(inputs), axis=1)
+        return self.out(ops.matmul(x, ops.transpose(self.hidden.kernel)))
+
+
+class TiedEmbedding(keras.Model):
+    """Scores of words by the table that embedded them: logits per step."""
+
+    def __init__(self, einsum: bool = False):
+        super().__init__()
+        start = keras.initializers.RandomNormal(stddev=0.5, seed=SEED)
+        self.embed = layers.Embedding(7, 6, embeddings_initializer=start)
+        self.hidden = layers.Dense(6, "tanh", kernel_initializer=glorot())
+        self.einsum = einsum
+
+    def call(self, words):
+        x, table = self.hidden(self.embed(words)), self.embed.embeddings
+        if self.einsum:
+            return ops.einsum("bth,vh->btv", x, table)
+        return ops.matmul(x, ops.transpose(table))
+
+
 class OwnBranch(ByHand):
     """Does more in training than at inference."""
 
@@ -175,6 +200,7 @@ HARD_MODELS = {
     "shared": shared,
     "by hand": by_hand(ByHand),
     "own weight": by_hand(OwnWeight),
+    "tied": by_hand(Tied),
     "own branch": by_hand(OwnBranch),
     "own loss": by_hand(OwnLoss),
     "own step": by_hand(OwnStep),

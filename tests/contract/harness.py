@@ -160,14 +160,24 @@ def assert_all_close(actual, expected, tolerance: float) -> None:
         np.testing.assert_allclose(one, other, tolerance, tolerance)
 
 
-def run_child(command: str, *arguments, xla_flags: str = "") -> None:
-    """Run a command of `child.py` in a fresh process on the same backend."""
+def run_child(
+    command: str, *arguments, xla_flags: str = "", **variables: str
+) -> None:
+    """Run a command of `child.py` in a fresh process on the same backend.
+
+    Args:
+        command: the name of the command.
+        *arguments: what it is given.
+        xla_flags: more of these.
+        **variables: more variables of the environment.
+    """
     flags = f"{os.environ.get('XLA_FLAGS', '')} {xla_flags}".strip()
     settings = {
         "KERAS_BACKEND": BACKEND,
         "PYTHONPATH": str(ROOT),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "XLA_FLAGS": flags,
+        **variables,
     }
     result = subprocess.run(
         [

@@ -154,6 +154,14 @@ def test_channels_first(name):
     life.check_channels_first(name)
 
 
+@pytest.mark.parametrize("name", failing("frozen by argument", MAIN))
+def test_frozen_by_argument(name):
+    layer = build(name, trainable=False, name="frozen")
+    model = wrap(layer, CASES[name].shape)
+    found = hard_use.what_trains(model, images(name), {"it": layer})["it"]
+    assert not any(found["trained"]) and not any(found["moved"])
+
+
 @pytest.mark.parametrize(("name", "inside"), failing("masked", MASKED))
 def test_masked(name, inside):
     inner = hard_use.INSIDES[inside]

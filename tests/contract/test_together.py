@@ -43,7 +43,7 @@ from tests.contract.together import (
     trains,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("together")]
+pytestmark = pytest.mark.slow
 NAMES = list(CASES) if BACKEND == "tensorflow" else FEW
 OTHERS = [*wrappers.WRAPPERS, *transforms.NEW]
 if HAS_TENSORFLOW:
