@@ -49,31 +49,37 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def pytest_collection_finish(session):
+def pytest_collection_finish():
     """Leave the modules, which stay, out of each collection of garbage."""
     gc.collect()
     gc.freeze()
-    session.stash[CPU_SECONDS] = cpu_seconds()
 
 
-def cpu_seconds():
-    """Of this process and of those that it saw end."""
-    return sum(os.times()[:4])
+class Clock:
+    """Notes the CPU seconds of each test and its fixtures for `make times`."""
+
+    def __init__(self):
+        self.last = self.now()
+
+    @staticmethod
+    def now():
+        """Of this process and of those that it saw end."""
+        return sum(os.times()[:4])
+
+    def pytest_collection_finish(self):
+        self.last = self.now()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, call):
+        report = yield
+        if call.when == "teardown":
+            spent, self.last = self.now() - self.last, self.now()
+            report.user_properties.append(("cpu_seconds", f"{spent:.2f}"))
+        return report
 
 
-CPU_SECONDS = pytest.StashKey[float]()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    """Keep the CPU seconds of each test, its fixtures counted, for a record."""
-    report = yield
-    if call.when == "teardown":
-        now = cpu_seconds()
-        spent = now - item.session.stash[CPU_SECONDS]
-        item.session.stash[CPU_SECONDS] = now
-        report.user_properties.append(("cpu_seconds", f"{spent:.2f}"))
-    return report
+def pytest_configure(config):
+    config.pluginmanager.register(Clock())
 
 
 @pytest.fixture(autouse=True)

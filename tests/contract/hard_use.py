@@ -28,6 +28,7 @@ from tests.contract.harness import (
     train,
 )
 from tests.helpers import double_precision
+from tfdeep.inside import layers_of
 
 FROZEN: tuple = ("all", "normalization", "part")
 PRECISIONS = {
@@ -44,7 +45,7 @@ NORMS = (layers.BatchNormalization, layers.GroupNormalization)
 
 def parts_of(layer) -> list:
     """The layers inside a layer, the innermost first."""
-    found = [each for each in layer._flatten_layers(include_self=False)]
+    found = [each for each in layers_of(layer) if each is not layer]
     return [each for each in found[::-1] if each.weights]
 
 

@@ -32,8 +32,6 @@ KINDS = {
     "branch": (lambda: StochasticDepth(noisy(), 1.0, seed=1), (4,)),
     "other": (noisy, (4,)),
 }
-
-
 SURVIVAL = [0.5, 0.8, 0.3]
 
 

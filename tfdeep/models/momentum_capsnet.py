@@ -170,12 +170,20 @@ def capsule_classifier(model: keras.Model) -> keras.Model:
     Returns:
         A model from images to the lengths of the class capsules.
 
+    Raises:
+        TypeError: if `model` is no `keras.Model`.
+
     Example:
         >>> import tfdeep
         >>> model = tfdeep.models.MomentumCapsNet(1, filters=8)
         >>> tuple(tfdeep.models.capsule_classifier(model).output.shape)
         (None, 10)
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "`model` must be a MomentumCapsNet with a decoder. "
+            f"Received: model={model!r}."
+        )
     image = model.get_layer("image").output
     return keras.Model(image, model.get_layer("length").output)
 
