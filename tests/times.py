@@ -23,12 +23,7 @@ def read(path):
 
 
 def package(module):
-    """The folder of the tests, or the package for the examples in it.
-
-    Example:
-        >>> package("tests.layers.test_repeat"), package("tests.test_docs")
-        ('tests/layers', 'tests/test_docs')
-    """
+    """The folder of tests or their file; of examples, the whole package."""
     parts = module.split(".")
     return "/".join(parts[:2] if parts[0] == "tests" else parts[:1])
 

@@ -69,6 +69,7 @@ def test_blocks_of_a_reversible_stack_are_drawn(coupling):
     assert {r.layer for r in init.report.records} >= {"Conv2D", "Dense"}
 
 
+@pytest.mark.slow
 def test_grad_init_runs_through_capsules():
     model = net(
         PrimaryCapsules(8, 4, 3),

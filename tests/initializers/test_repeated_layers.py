@@ -82,6 +82,7 @@ class TestAutoInit:
         with unchanged(repeated):
             AutoInit(seed=0).initialize_model(model)
 
+    @pytest.mark.slow
     def test_survival_is_part_of_the_signal(self):
         blocks = Repeat(BasicBlock(4, shortcut="C", seed=1), 3, [0.9, 0.6, 0.3])
         model = keras.Sequential([keras.Input((5, 5, 4), 40), blocks])

@@ -174,12 +174,31 @@ UNLIKE = {
 }
 
 
+# A word in the configurations of just these arms.
+MARKS = {
+    "residual": ('"shortcut": "none"', ["plain-14", "plain-8"]),
+    "identity-mappings": ('"PreActivationBlock"', ["pre-activation"]),
+    "densenet": ('"DenseBlock"', ["DenseNet-BC-10-4"]),
+    "stochastic-depth": ('"survival_probability": 0.5', ["stochastic depth"]),
+    "batch-norm": ('"BatchNormalization"', ["with, rate 0.1"]),
+    "dropout": ('"Dropout"', ["dropout"]),
+    "resnet-batch-entropy": ('"alpha_min"', ["regularised"]),
+    "deep-supervision": ('"heads"', ["supervised"]),
+    "relay": ('"overlap"', ["relay"]),
+    "capsules": ('"ReversibleCapsule"', ["MomentumCapsNet"]),
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_arms_differ(name, few_images, zeros):
+    """They are unlike each other, and what their names say."""
     recipe = tiny(recipes()[name])
     arms = recipes()[name].arms(Context(recipe))
-    found = [described(build()) for build in arms.values()]
-    assert len(set(found)) == UNLIKE.get(name, len(arms)), list(arms)
+    found = {arm: described(build()) for arm, build in arms.items()}
+    assert len(set(found.values())) == UNLIKE.get(name, len(arms)), list(arms)
+    if name in MARKS:
+        word, names = MARKS[name]
+        assert [arm for arm in found if word in found[arm]] == names
 
 
 def described(model):

@@ -1,11 +1,12 @@
-"""How recipes train: the falling rate, and what ends a training or watches."""
+"""How recipes train, and what they measure of it."""
 
 import keras
 import numpy as np
 import pytest
 
 from tfdeep.recipes import recipes, training
-from tfdeep.recipes.context import Context
+from tfdeep.recipes.context import Context, Run
+from tfdeep.recipes.dropout import sampled_error
 from tfdeep.recipes.stopping import StepsToAccuracy, StopAfter
 
 
@@ -40,3 +41,35 @@ def test_learning_rate_falls_at_the_fractions(few_images):
         model.optimizer.iterations.assign(step)
         rates.append(float(np.array(model.optimizer.learning_rate)))
     assert rates == pytest.approx([1.0] * 3 + [0.1] * 4 + [0.01] * 2)
+
+
+def test_errors_and_losses_are_those_of_the_trained_model(few_images, eager):
+    context = Context(recipes()["residual"])
+    context.settings.epochs = 2
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+    model = training.compiled(context, keras.Sequential(layers))
+    training.train(Run(context, "arm", 0, model), batch_size=32)
+
+    found = context.results.entry("arm", 0)
+    for split, (x, y) in {
+        "train": training.train_arrays(context),
+        "test": training.test_arrays(context),
+    }.items():
+        scores = keras.ops.convert_to_numpy(model(x))
+        wrong = np.mean(scores.argmax(-1) != y)
+        assert found.metrics[f"{split}_error"] == pytest.approx(wrong)
+        loss = -np.log(scores[np.arange(len(y)), y]).mean()
+        assert found.metrics[f"{split}_loss"] == pytest.approx(loss, rel=1e-4)
+    assert found.metrics["parameters"] == 65 * 10
+    assert found.metrics["epoch_cpu_seconds"] > 0
+    assert len(found.history["val_accuracy"]) == 2
+
+
+def test_sampled_error_is_that_of_the_mean_of_thinned_nets():
+    answers = iter([[[0.6, 0.4], [0.9, 0.1]], [[0.1, 0.9], [0.4, 0.6]]])
+
+    def model(images, training):
+        assert training
+        return np.array(next(answers))
+
+    assert sampled_error(model, None, np.array([1, 1]), samples=2) == 0.5

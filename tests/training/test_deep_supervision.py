@@ -122,6 +122,19 @@ class Alphas(keras.callbacks.Callback):
             self.model.set_alphas(self.change)
 
 
+def test_a_scheduled_head_counts_by_its_factor(net, data, crossentropy):
+    """In its first epoch a decaying head counts a tenth."""
+    moves = []
+    for settings in ({"alpha": 2.0, "schedule": "decay"}, {"alpha": 0.2}):
+        keras.utils.set_random_seed(3)
+        wrapper = DeepSupervision(net(), {"hidden_1": Head(**settings)})
+        wrapper.compile(keras.optimizers.SGD(1.0), crossentropy, **EAGER)
+        moves.append(step(wrapper, data))
+    (logs, moved), (expected_logs, expected) = moves
+    assert logs["loss"] == pytest.approx(expected_logs["loss"], rel=1e-6)
+    close(moved, expected)
+
+
 def test_a_schedule_multiplies_alpha_epoch_by_epoch(net, data, crossentropy):
     heads = {"hidden_0": Head(alpha=2.0, schedule="decay"), "hidden_1": Head()}
     wrapper, seen = DeepSupervision(net(), heads), Alphas()

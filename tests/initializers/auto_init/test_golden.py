@@ -61,7 +61,16 @@ SKEWED = ("resnet_nobn", "dense_0")
 SAMPLES = {"transformer": None}
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+SLOW = ("plain_cnn50_1x1", "resnet_nobn")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+        for name in GOLDEN
+    ],
+)
 def test_predictions_meet_many_measured_draws(name):
     """Layer by layer, for weights of the golden deviations."""
     model = golden_model(name, SAMPLES.get(name, 16))
@@ -90,6 +99,8 @@ INITIALIZED = (
 )
 
 
+@pytest.mark.slow
+@pytest.mark.tensorflow  # Statistics of many draws; slow, and alike on JAX.
 @pytest.mark.parametrize("name", INITIALIZED)
 def test_the_last_layer_has_the_variance_asked_for(name):
     """Predicted and, over draws of the weights, measured."""

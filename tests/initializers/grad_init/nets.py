@@ -1,4 +1,4 @@
-"""A small model, data with labels, and a GradInit of few steps."""
+"""Small models, data with labels, and a GradInit of few steps."""
 
 import keras
 import numpy as np
@@ -22,6 +22,17 @@ def mlp(classes=3, compiled=True, **kwargs):
     if compiled:
         model.compile(keras.optimizers.SGD(0.1), LOGITS)
     return model
+
+
+class HandWritten(keras.Model):
+    """Three outputs of a model that Keras cannot look into."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
 
 
 def labelled(count=32, features=4, classes=3):

@@ -6,19 +6,16 @@ import pytest
 from keras import layers
 
 from tests.helpers import images
-from tests.initializers.grad_init.nets import LOGITS, labelled, mlp, quick
+from tests.initializers.grad_init.nets import (
+    LOGITS,
+    HandWritten,
+    labelled,
+    mlp,
+    quick,
+)
 from tests.initializers.unchanged import unchanged
 
 pytestmark = pytest.mark.usefixtures("eager")
-
-
-class HandWritten(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.dense = layers.Dense(3)
-
-    def call(self, x):
-        return self.dense(x)
 
 
 def refused(model, data, message, loss=None):

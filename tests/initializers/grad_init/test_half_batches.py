@@ -6,7 +6,13 @@ import pytest
 from keras import layers
 
 from tests.helpers import images
-from tests.initializers.grad_init.nets import LOGITS, labelled, mlp, quick
+from tests.initializers.grad_init.nets import (
+    LOGITS,
+    HandWritten,
+    labelled,
+    mlp,
+    quick,
+)
 from tests.initializers.unchanged import unchanged
 from tfdeep.initializers.half_batches import half_batches
 
@@ -140,15 +146,6 @@ def test_data_of_another_type():
     """A number is no data."""
     with pytest.raises(TypeError, match="`data` came as int"):
         quick().initialize_model(mlp(), 3)
-
-
-class HandWritten(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.dense = layers.Dense(3)
-
-    def call(self, x):
-        return self.dense(x)
 
 
 TEXT = np.array([["a b", "b", "c", ""]] * 8)
