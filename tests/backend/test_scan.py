@@ -101,6 +101,7 @@ def test_values_and_gradients_are_those_of_the_steps(recompute, reverse, count):
     assert ours[3].tolist() == [2 * i for i in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "mode, recompute, reverse",
@@ -133,6 +134,7 @@ if BACKEND == "tensorflow":
     TWICE += [("graph", False), ("xla", True), ("xla", "sqrt")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode, recompute", TWICE)
 def test_gradients_of_gradients_are_those_of_the_steps(mode, recompute):
     check(twice, mode, recompute, True, 4)

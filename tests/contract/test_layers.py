@@ -124,6 +124,7 @@ def test_policy(name):
             assert np.isfinite(np.array(keras.ops.cast(y, "float32"))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_life(name, tmp_path, subtests):
     life.check_life(name, tmp_path, subtests)
@@ -143,6 +144,7 @@ def test_half_precision(name, policy):
     life.check_half_precision(name, policy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in LAYERS if CASES[n].neutral])
 def test_neutral_setting(name):
     life.check_neutral_setting(name)
@@ -179,6 +181,7 @@ def test_loaded_under_another_policy(name, first, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", failing("subclassed", MAIN))
 def test_subclassed(name, tmp_path):
     hard_use.check_subclass(lambda: build(name), images(name), tmp_path)

@@ -117,6 +117,7 @@ def test_every_transform_has_a_case():
     assert names == {*IN_PLACE, *NEW}
 
 
+@pytest.mark.slow
 @each_in_place
 @pytest.mark.parametrize("hard", HARD)
 def test_in_place(name, hard):

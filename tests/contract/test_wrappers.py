@@ -103,6 +103,7 @@ def test_every_wrapper_has_a_case():
     assert names == set(WRAPPERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "hard"), failing("wrapped", PAIRS))
 def test_neutral_setting(name, hard):
     tolerance = 1e-2 if hard == "mixed" else 1e-5

@@ -71,6 +71,7 @@ def process(data_dir, tmp_path_factory):
     return SimpleNamespace(**printed, folder=folder / "digits")
 
 
+@pytest.mark.slow
 def test_importing_tfdeep_loads_no_other_backend(process):
     assert process.imported == "set()"
 

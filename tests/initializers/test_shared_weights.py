@@ -42,6 +42,7 @@ def refused(method, model, other):
         method(model)
 
 
+@pytest.mark.slow
 @METHODS
 def test_a_layer_that_two_models_call(method):
     model = net()
@@ -55,6 +56,7 @@ def test_a_layer_that_two_models_call(method):
     method(model)
 
 
+@pytest.mark.slow
 @METHODS
 def test_a_model_that_two_models_call(method):
     part, inputs = net("part"), keras.Input((4,))
@@ -69,6 +71,7 @@ def test_a_model_that_two_models_call(method):
     method(other)  # Of what they share nothing changes.
 
 
+@pytest.mark.slow
 @METHODS
 def test_a_model_that_goes_on_from_this_one(method):
     model = net()

@@ -22,6 +22,7 @@ NETWORKS = json.loads(
 DEEP = 34
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network", NETWORKS, ids=[network["name"] for network in NETWORKS]
 )

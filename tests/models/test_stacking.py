@@ -52,6 +52,7 @@ def test_both_forms_of_a_network_are_of_one_kind(name):
     assert models.multiply_adds(stacked) == models.multiply_adds(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["before", "bottleneck", "dropping", "next", "wide"]
 )

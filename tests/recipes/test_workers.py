@@ -48,6 +48,7 @@ def run(recipe, out, workers, **arguments):
     return content, text.getvalue()
 
 
+@pytest.mark.slow
 def test_workers_measure_what_one_process_does(fake, tmp_path):
     (two, text), (one, _) = (run(fake, tmp_path, n, seed=3) for n in (2, 1))
 

@@ -242,11 +242,13 @@ def check(model, data=None):
     assert all(np.any(np.array(v)) for v in kernels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_keras_layers(name):
     check(MODELS[name]())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IMAGES)
 def test_image_layers(name):
     check(image_model(name))

@@ -87,6 +87,7 @@ CASES = [
 NAMED_BY_LAYERS = [("dict", False, "dict"), ("dict", False, "list")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss,named,labels,hand_written",
     [(*case, False) for case in CASES + NAMED_BY_LAYERS]
