@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import keras
+import pytest
 
 import tfdeep
 
@@ -86,6 +87,7 @@ runpy.run_module("tfdeep", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_import_loads_nothing_that_keras_does_not(fresh_process):
     """And `python -m tfdeep` runs the command line, which exits with 0."""
     loaded, _, printed = fresh_process(A_NEW_PROCESS).partition("\n")

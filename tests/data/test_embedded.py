@@ -11,7 +11,7 @@ from tfdeep.data import info, load, prepare
 from tfdeep.data.digits import to_uint8
 
 SPLITS = ("train", "validation", "test")
-NAMES = ("digits", "mnist5k")
+NAMES = ("digits", pytest.param("mnist5k", marks=pytest.mark.slow))
 
 
 @functools.cache
@@ -64,7 +64,10 @@ def test_splits_are_stratified(name, data_dir):
 
 @pytest.mark.parametrize(
     "name, sizes",
-    [("digits", (1257, 180, 360)), ("mnist5k", (3500, 500, 1000))],
+    [
+        ("digits", (1257, 180, 360)),
+        pytest.param("mnist5k", (3500, 500, 1000), marks=pytest.mark.slow),
+    ],
 )
 def test_sizes(name, sizes, data_dir):
     for split, size in zip(SPLITS, sizes, strict=True):

@@ -12,6 +12,7 @@ import pytest
 
 from tfdeep.data import load
 
+pytestmark = pytest.mark.slow
 PROGRAM = """
 import os, signal, sys
 
@@ -71,7 +72,6 @@ def process(data_dir, tmp_path_factory):
     return SimpleNamespace(**printed, folder=folder / "digits")
 
 
-@pytest.mark.slow
 def test_importing_tfdeep_loads_no_other_backend(process):
     assert process.imported == "set()"
 

@@ -74,7 +74,11 @@ def new(seed, *how):
 
 @pytest.mark.parametrize(
     "optimizer, traced",
-    [("adam", True), ("adagrad", False), ("average", False)],
+    [
+        pytest.param("adam", True, marks=pytest.mark.slow),
+        ("adagrad", False),
+        ("average", False),
+    ],
 )
 def test_reset_is_a_new_model_and_traces_nothing(optimizer, traced):
     model = new(1, optimizer, traced)

@@ -36,6 +36,7 @@ def run(recipe, out, **arguments):
     return status, content, text.getvalue()
 
 
+@pytest.mark.slow
 def test_result_holds_everything(fake, tmp_path):
     recipe = replace(fake.RECIPE, arms=partial(fake.arms, traced=True))
     status, result, text = run(recipe, tmp_path, seed=5, command="the command")
