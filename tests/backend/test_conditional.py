@@ -82,6 +82,20 @@ def test_where_false_it_is_otherwise_and_nothing_moves(compiled):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.tensorflow
+def test_where_false_gradients_are_zero_even_without_a_graph():
+    """Keras would warn of weights without one, and leave them out."""
+    import tensorflow as tf
+
+    layer = Conditional(keras.layers.Dense(3))
+    layer.build((6, 3))
+    weights = [variable.value for variable in layer.trainable_variables]
+    with tf.GradientTape() as tape:
+        y = layer(positive(-1))
+    for gradient in tape.gradient(y, weights):
+        assert not np.any(gradient.numpy())
+
+
 def test_a_layer_without_losses_gives_none():
     layer = Conditional(keras.layers.Dense(3))
     layer.build((6, 3))

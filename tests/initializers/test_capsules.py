@@ -8,6 +8,7 @@ from keras import layers, ops
 from tests.helpers import arrays, images
 from tfdeep.initializers import AutoInit, GradInit
 from tfdeep.layers import (
+    CapsuleMask,
     PrimaryCapsules,
     Recompute,
     ReversibleCapsule,
@@ -50,6 +51,21 @@ def test_every_block_is_drawn_and_keeps_the_signal():
         assert np.all(deviations > 10 * old.std())
     y = model.predict(images(32, 12, 12, 4), verbose=0)
     assert np.linalg.norm(y, axis=-1).mean() > 0.1
+
+
+def test_a_mask_of_capsules_is_measured():
+    """Outputs of the layer after it have the variance, over many draws."""
+    model = net(
+        PrimaryCapsules(8, 4, 3),
+        RoutingCapsules(6, 8),
+        CapsuleMask(),
+        layers.Dense(64),
+    )
+    init = AutoInit(seed=0)
+    init.initialize_model(model, strict=True)
+    assert init.report.records[-1].second == pytest.approx(1.0)
+    verified = init.report.verify(images(32, 12, 12, 4), draws=4)
+    assert verified.measured[-1] == pytest.approx(1.0, rel=0.3)
 
 
 @pytest.mark.parametrize("coupling", ["momentum", "additive"])

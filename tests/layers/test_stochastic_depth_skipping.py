@@ -17,6 +17,8 @@ from tests.helpers import (
 from tfdeep.layers import StochasticDepth
 
 STEPS = 400
+# JAX computes again for the backward pass what costs little: the probe, too.
+PASSES = {"tensorflow": 1, "jax": 2}[BACKEND]
 compiled = pytest.mark.parametrize("compiled", [False, True])
 
 
@@ -58,7 +60,7 @@ def test_the_dropped_branch_runs_neither_forward_nor_backward(survival):
     for _ in range(STEPS):
         y, _, _ = step(x)
         kept += bool(np.any(y))
-        assert probe.count == {"forward": kept, "backward": kept}
+        assert probe.count == {"forward": PASSES * kept, "backward": kept}
     # Four standard deviations of a binomial.
     bound = 4 * np.sqrt(STEPS * survival * (1 - survival))
     assert abs(kept - STEPS * survival) < bound
@@ -73,7 +75,8 @@ def test_the_dropped_branch_is_not_computed_in_fit():
     # XLA on TensorFlow does not take the Python function that counts.
     model.compile("sgd", "mse", jit_compile=BACKEND == "jax")
     model.fit(images(100, 3), images(100, 3), batch_size=1, verbose=0)
-    assert 30 < probe.count["forward"] == probe.count["backward"] < 70
+    assert 30 < probe.count["backward"] < 70
+    assert probe.count["forward"] == PASSES * probe.count["backward"]
 
 
 @compiled

@@ -42,6 +42,10 @@ def test_round_trip():
     data = keras.saving.serialize_keras_object(loss)
     twin = keras.saving.deserialize_keras_object(data)
     assert twin.get_config() == loss.get_config()
+    assert twin.name == "mine"
+    labels, lengths = np.array([0, 2]), np.abs(images(2, 3))
+    expected = margin_loss(labels, lengths, 0.8, 0.2, 0.7)
+    np.testing.assert_allclose(twin(labels, lengths), np.mean(expected), 1e-6)
 
 
 def test_bad_arguments():

@@ -188,6 +188,8 @@ class TestDenseNet:
             DenseNet(10, 4, recompute=r, seed=0, input_shape=(8, 8, 3))
             for r in (False, True)
         )
+        dense = blocks(recomputed, layers.DenseBlock)
+        assert [block.recompute for block in dense] == [True] * 3
         x = images(2, 8, 8, 3)
         ours, theirs = (
             np.asarray(net(x, training=True)) for net in (recomputed, plain)

@@ -32,6 +32,17 @@ def test_parameter_counts(blocks, arguments, count):
     assert model.count_params() == count
 
 
+def test_options_of_routing_reach_every_layer():
+    options = {"num_routing": 2, "routing": "sda", "gamma": 0.7}
+    options["kernel_initializer"] = keras.initializers.RandomNormal(0.0, 0.2)
+    model = symbolic(MomentumCapsNet, 1, **SMALL, **options)
+    for name in ("hidden", "blocks", "classes"):
+        config = model.get_layer(name).get_config()
+        assert (config["num_routing"], config["routing"]) == (2, "sda")
+        assert config["kernel_initializer"]["config"]["stddev"] == 0.2
+    assert model.get_layer("blocks").gamma == 0.7
+
+
 def compiled(model):
     model.compile(
         "adam",

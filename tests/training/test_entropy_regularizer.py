@@ -10,6 +10,7 @@ from tests.training.harness import EAGER, GRAPH, fit, in_modes, logs_of, step
 from tfdeep import backend
 from tfdeep.layers import batch_entropy
 from tfdeep.training import BatchEntropyRegularizer
+from tfdeep.training.entropy_metric import EntropyMeans
 from tfdeep.training.entropy_regularizer import entropy_target
 
 
@@ -120,10 +121,19 @@ def test_entropies_are_means_over_the_batches_of_an_epoch(
         logs_of(fit(wrapper, [array[part] for array in data]))
         for part in (slice(16), slice(16, 32))
     ]
-    history = fit(wrapper, data, 2, batch_size=16)
+    # Validation, which resets the metrics, changes nothing.
+    history = fit(wrapper, data, 2, batch_size=16, validation_data=data)
     for key in ("batch_entropy", "batch_entropy/hidden_1"):
         mean = sum(half[key] for half in halves) / 2
         assert history[key] == pytest.approx([mean, mean], rel=1e-5)
+
+
+def test_a_batch_counts_by_its_weight():
+    means = EntropyMeans(["low", "high"])
+    means.update_state(np.array([1.0, 0.0]))
+    means.update_state(np.array([3.0, 4.0]), sample_weight=3.0)
+    assert means.by_layer() == {"low": 2.5, "high": 3.0}
+    assert float(means.result()) == 2.75
 
 
 def test_layers_are_chosen_by_name_and_survive_the_configuration(net):

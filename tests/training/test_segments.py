@@ -88,6 +88,7 @@ def shared():
         (chain, ["d9"], {}, ValueError, "Did you mean"),
         (chain, ["out"], {}, ValueError, "makes the model's output"),
         (shared, ["mid"], {}, ValueError, "came shared with 'same'"),
+        (shared, ["same#2"], {}, ValueError, "came shared with 'same'"),
     ],
 )
 def test_what_cannot_be(make, names, arguments, error, message):

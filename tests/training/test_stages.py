@@ -163,9 +163,9 @@ def test_small_gradients_survive_half_precision(data, crossentropy, overlap):
     for policy in ("mixed_float16", "float32"):
         keras.config.set_dtype_policy(policy)
         wrapper = RelayBackpropagation(
-            chain(), heads("d3", alpha=1e-4), overlap=overlap
+            chain(), heads("d3", alpha=1e-6), overlap=overlap
         )
-        wrapper.compile(keras.optimizers.SGD(1e4), crossentropy, **EAGER)
+        wrapper.compile(keras.optimizers.SGD(1e6), crossentropy, **EAGER)
         moves.append(step(wrapper, data)[1][0])
     ours, theirs = moves
     assert np.linalg.norm(ours - theirs) < 0.02 * np.linalg.norm(theirs)

@@ -201,6 +201,16 @@ def test_a_data_set_whose_lengths_differ():
 
 
 @pytest.mark.tensorflow
+def test_an_empty_data_set():
+    """There is nothing to take the moments of."""
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensor_slices(np.zeros((0, 8))).batch(2)
+    with pytest.raises(ValueError, match="empty data set"):
+        AutoInit.from_data(dataset)
+
+
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("dtype", ["complex64", "bfloat16"])
 def test_a_data_set_of_numbers_of_another_kind(dtype):
     """Half precision is taken, complex numbers are refused."""

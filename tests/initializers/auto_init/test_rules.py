@@ -95,6 +95,7 @@ def test_sums_of_independent_branches():
         layers.Add(name="past")([inputs, one]),
         one + other,
         one - other,
+        one + 3.0,
     ]
     init = AutoInit(0.0, 1.0, 2.0, seed=0)
     init.initialize_model(keras.Model(inputs, outputs))
@@ -105,7 +106,14 @@ def test_sums_of_independent_branches():
     }  # fmt: skip
     for name, second in expected.items():
         assert report[name].second == pytest.approx(second, rel=1e-5), name
-    assert [r.second for r in report.records[-2:]] == pytest.approx([4.0, 4.0])
+    # Of nodes of `keras.ops` the same, and a number is added to the mean.
+    *nodes, shifted = sorted(
+        record.second
+        for record in report.records
+        if record.layer in ("Add", "Subtract") and record.name not in expected
+    )
+    assert nodes == pytest.approx([4.0, 4.0])
+    assert shifted == pytest.approx(2.0 + 9.0, rel=0.05)
     # Of a sum of a branch and what passed it by: the variance of the branch.
     assert report["past"].branch == pytest.approx(2.0)
     assert report["plus"].branch is None
@@ -134,6 +142,15 @@ def test_an_activation_across_values_is_measured():
     z = 2 * np.random.default_rng(0).standard_normal((10**5, 16))
     y = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
     np.testing.assert_allclose(found, [1 / 16, np.mean(y**2)], rtol=0.02)
+
+
+def test_an_activation_that_takes_one_width_is_measured():
+    """It cannot be tried on values of another shape."""
+    turned = np.eye(16, dtype="float32")[::-1]
+    layer = layers.Activation(lambda x: 2.0 * ops.matmul(x, turned))
+    np.testing.assert_allclose(
+        moments(single(layer, 16), 0.0, 4.0), [0.0, 16.0], rtol=0.02, atol=0.02
+    )
 
 
 def test_a_function_of_keras_ops():

@@ -1,10 +1,11 @@
 """The networks of this package keep the variance that is predicted."""
 
 import pytest
+from keras import layers
 
 import tfdeep
-from tests.initializers.auto_init.nets import normal
-from tfdeep.initializers import AutoInit
+from tests.initializers.auto_init.nets import normal, single
+from tfdeep.initializers import AutoInit, propagate
 
 NETS = {
     "resnet": lambda: tfdeep.models.ResNet(14, survival_probability=0.5),
@@ -33,3 +34,11 @@ def test_our_nets(name):
     assert len(scaled) == len(kernels)
     assert verified.within(0.02).mean() >= 0.9
     assert verified.within(0.1).mean() >= 0.97
+
+
+def test_a_branch_without_a_shortcut():
+    """It is there with the probability that it survives."""
+    layer = tfdeep.StochasticDepth(layers.Rescaling(3.0), 0.25)
+    record = propagate(single(layer, 8), 1.0, 2.0).records[-1]
+    assert record.mean == pytest.approx(0.25 * 3, rel=0.02)
+    assert record.second == pytest.approx(0.25 * 27, rel=0.02)

@@ -212,13 +212,16 @@ def test_gradient_of_the_scales_is_the_slope_of_the_value(kind, float64):
     value = getattr(reference, kind)
     if kind == "after_step":
         value = value(scales)
+    # Half of the digits ask for larger differences.
+    exact = BACKEND == "tensorflow" or kind == "quotient"
+    step = 1e-5 if exact else 1e-3
     with without_noise(model):
         d, record = gradients(scales, iter(halves))
         # Differences of differences would leave too few digits.
         sloped = recorded if kind == "quotient" else value
         slopes = [
-            (sloped(scales + unit) - sloped(scales - unit)) / 2e-5
-            for unit in np.eye(len(scales)) * 1e-5
+            (sloped(scales + unit) - sloped(scales - unit)) / (2 * step)
+            for unit in np.eye(len(scales)) * step
         ]
         expected = value(scales)
     assert record["constraint"] == (kind == "norm")
