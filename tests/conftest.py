@@ -99,12 +99,17 @@ def fresh_keras():
 
 @pytest.fixture(autouse=True, scope="module")
 def freed_memory():
-    """What a file's models and programs held goes with its last test."""
+    """What a file's models and programs held goes with its last test.
+
+    What stays, caches of TensorFlow for the most part, is left out of each
+    collection from then on, and of each search among all objects.
+    """
     yield
     import keras
 
     keras.utils.clear_session(free_memory=False)
     gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from tests.contract.cases import CASES
 from tests.contract.harness import BACKEND, FEW_STEPS
 from tests.contract.together import (
     FEW,
+    LAYERS,
     inputs_of,
     outputs_of,
     together,
@@ -74,15 +75,15 @@ def parallel(folder: Path) -> None:
 
 def compare(folder: Path, scope) -> None:
     """Write each case's weights after training alone and inside `scope`."""
-    settings = {name: CASES[name].alone for name in FEW}
+    settings = {name: CASES[name].alone for name in LAYERS}
     modes = {"alone": FEW_STEPS, "shared": {"jit_compile": BACKEND == "jax"}}
     for kind, context in (("alone", nullcontext), ("shared", scope)):
         with context():
-            model = together(FEW, settings)
+            model = together(LAYERS, settings)
             optimizer = keras.optimizers.SGD(0.001, momentum=0.9)
             model.compile(optimizer, "mse", **modes[kind])
-            train_together(model, FEW)
-        for name in FEW:
+            train_together(model, LAYERS)
+        for name in LAYERS:
             path = folder / f"{name}.{kind}.npz"
             np.savez(path, *weights_of(model, name))
 

@@ -12,7 +12,8 @@
     hard use    frozen, masked, mixed, subclassed (see hard_use.py)
 
 In other processes, for all at once (test_together.py): loading, export, two
-devices.  Variants of a layer go through settings, shapes, life and files.
+devices.  Variants of a layer go through settings, shapes, life and files; on
+JAX, where each is compiled, through settings and shapes.
 """
 
 import inspect
@@ -125,7 +126,7 @@ def test_policy(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", LAYERS if BACKEND == "tensorflow" else MAIN)
 def test_life(name, tmp_path, subtests):
     life.check_life(name, tmp_path, subtests)
 

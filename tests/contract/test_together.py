@@ -8,7 +8,8 @@ frozen      there, and cloned, the same weights train and the same
 export      a SavedModel returns the same for every batch size
 devices     two that share a batch train as one does, where a sample's
             result depends on that sample alone; StochasticDepth is not
-            among the exceptions: all replicas take one decision per step
+            among the exceptions: all replicas take one decision per step;
+            of layers, as the nets are made of them
 """
 
 import json
@@ -35,6 +36,7 @@ from tests.contract.harness import (
 from tests.contract.together import (
     CANNOT_BE_CALLED,
     FEW,
+    LAYERS,
     MAIN,
     frozen,
     inputs_of,
@@ -147,7 +149,7 @@ def devices(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", LAYERS)
 def test_two_devices_train_as_one(name, devices):
     alone = np.load(devices / f"{name}.alone.npz")
     shared = np.load(devices / f"{name}.shared.npz")

@@ -13,8 +13,9 @@ from tests.contract.hard_use import freeze, what_trains
 from tests.contract.harness import BACKEND, around, build, images, targets
 
 MAIN = [name for name in CASES if not is_variant(name)]
+LAYERS = [*filter(MAIN.__contains__, layer_names())]
 # What is made of these layers is shown by two nets where it takes long.
-FEW = [*filter(MAIN.__contains__, layer_names()), "DenseNet", "ResNet"]
+FEW = [*LAYERS, "DenseNet", "ResNet"]
 # Frozen so, these raise when they are called, as long as that is expected.
 CANNOT_BE_CALLED = [case for case in FAILING["frozen"] if len(case) == 2]
 
