@@ -36,3 +36,27 @@ def without_names(config: Any) -> Any:
         for key, value in sorted(config.items())
         if key not in ("name", "seed")
     }
+
+
+class Reads(keras.StatelessScope):
+    """A scope that notes which variables are read by hand.
+
+    Where a model or layer is called with symbols, the layers within it compute
+    shapes alone: what is read then is read outside of them, and would become a
+    constant of whatever is traced.
+
+    Args:
+        state_mapping: as of `keras.StatelessScope`.
+
+    Attributes:
+        variables: the variables that were read.
+    """
+
+    def __init__(self, state_mapping=None):
+        super().__init__(state_mapping)
+        self.variables: list = []
+
+    def get_current_value(self, variable):
+        if all(variable is not each for each in self.variables):
+            self.variables.append(variable)
+        return super().get_current_value(variable)

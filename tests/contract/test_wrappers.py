@@ -111,17 +111,12 @@ def test_neutral_setting(name, hard):
     check_neutral_setting(name, HARD_MODELS[hard], refusable, tolerance)
 
 
-@pytest.mark.xfail(strict=True, reason="the table becomes a constant")
 def test_private_training_of_a_tied_embedding():
     check_tied_embedding(einsum=False)
 
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-@pytest.mark.xfail(
-    strict=False,  # Memory is spoiled by threads: now and then it goes well.
-    reason="the vectorized step aborts TensorFlow",
-)
 def test_private_training_of_an_embedding_tied_by_einsum(tmp_path):
     run_child("tied_by_einsum", tmp_path, TF_NUM_INTRAOP_THREADS="2")
 

@@ -59,6 +59,9 @@ class Budget:
     def epsilon_after(self, steps):
         return float(steps)
 
+    def epsilon_of_passes(self):
+        return 99.0
+
     def get_config(self):
         return dict(vars(self))
 

@@ -49,7 +49,7 @@ def test_both_releases_are_as_private_as_one():
 def test_noise_of_sums_and_count(budget):
     """More on the sums than the plan says, as the count has some as well."""
     adaptive = privacy.AdaptiveClipping(count_noise=4.0, learning_rate=1.0)
-    adaptive.bind(budget(noise_multiplier=1.3, batch_size=16), 16)
+    adaptive = adaptive.bind(budget(noise_multiplier=1.3, batch_size=16), 16)
     left = multiplier_of_sums(1.3, 4.0)
     assert adaptive.sum_multiplier == pytest.approx(left) and left > 1.3
     zero, one = (keras.ops.convert_to_tensor(v) for v in (0.0, 1.0))
@@ -62,10 +62,8 @@ def test_noise_of_sums_and_count(budget):
 
 def test_noise_of_the_count_is_a_twentieth_of_the_batch(budget):
     adaptive = privacy.AdaptiveClipping()
-    adaptive.bind(budget(noise_multiplier=1.3, batch_size=200), 200)
-    assert adaptive.sum_multiplier == pytest.approx(
-        multiplier_of_sums(1.3, 10.0)
-    )
+    bound = adaptive.bind(budget(noise_multiplier=1.3, batch_size=200), 200)
+    assert bound.sum_multiplier == pytest.approx(multiplier_of_sums(1.3, 10.0))
 
 
 def test_whole_updates_are_counted(private):

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from tests.helpers import arrays, close
+from tests.privacy.in_order import InOrder
 from tfdeep.privacy import GaussianMechanism
 
 SILENT = GaussianMechanism(noise_multiplier=0.0)
@@ -59,7 +60,7 @@ def test_accumulated_gradients_are_one_update(private, budget, data):
     model = private(plan=plan, optimizer=accumulating(0.1))
     whole = private(plan=plan)
     for each, size in ((model, 8), (whole, 32)):
-        each.fit(*data, batch_size=size, shuffle=False, verbose=0)
+        each.fit(InOrder(data, size), verbose=0)
         assert each.count_of_updates() == 1
     close(model.base.get_weights(), whole.base.get_weights())
 

@@ -122,6 +122,23 @@ def as_written(function):
     return _module("as_written").as_written(function)
 
 
+def maps_safely(function, elements) -> bool:
+    """Whether `ops.vectorized_map` does for a function.
+
+    TensorFlow's form of it spoils memory where a function multiplies
+    batches of matrices, as an einsum does, and ends the process sooner or
+    later.
+
+    Args:
+        function: what is to be mapped, of one element.
+        elements: a nested structure of tensors, with elements along the first
+            axis.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return True
+    return _module("maps_safely").maps_safely(function, elements)
+
+
 def runs_eagerly() -> bool:
     """Whether operations run one by one now, without a traced program."""
     if keras.backend.backend() not in _MODULES:
@@ -144,6 +161,31 @@ def replica_count() -> int:
     if keras.backend.backend() not in _MODULES:
         return 1
     return _module("replica_count").replica_count()
+
+
+def process_count() -> int:
+    """How many processes train one model together."""
+    if keras.backend.backend() not in _MODULES:
+        return 1
+    return _module("process_count").process_count()
+
+
+def process_index() -> int:
+    """The number of this process among them; the first one is 0."""
+    if keras.backend.backend() not in _MODULES:
+        return 0
+    return _module("process_index").process_index()
+
+
+def of_first_process(array):
+    """The array that the first process holds, on all of them.
+
+    Args:
+        array: of one shape and dtype in all processes; integers.
+    """
+    if process_count() == 1:
+        return array
+    return _module("of_first_process").of_first_process(array)
 
 
 def within_strategy() -> bool:

@@ -89,6 +89,21 @@ def runs_eagerly() -> bool:
     return False  # Gradients are always those of a traced program.
 
 
+def process_count() -> int:
+    return jax.process_count()
+
+
+def process_index() -> int:
+    return jax.process_index()
+
+
+def of_first_process(array):
+    # Where few programs need it, it is no part of `jax` itself.
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
 def replica_count() -> int:
     return 1
 

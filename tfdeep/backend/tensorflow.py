@@ -18,7 +18,11 @@ __all__ = [
     "has_accelerator",
     "has_float64",
     "is_concrete",
+    "maps_safely",
+    "of_first_process",
     "on_first_replica",
+    "process_count",
+    "process_index",
     "pullbacks",
     "runs_eagerly",
     "scan",
@@ -28,6 +32,10 @@ __all__ = [
     "value_and_vjp",
     "within_strategy",
 ]
+
+# Mapped over as one program, of an operand that is the same for all elements,
+# these write past their memory (TensorFlow 2.21, on a CPU).
+UNSAFE = ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
 
 
 def custom_vjp(forward, backward, primals, constants):
@@ -93,12 +101,55 @@ def as_written(function):
     return tf.autograph.experimental.do_not_convert(function)
 
 
+def maps_safely(function, elements) -> bool:
+    first = tf.nest.map_structure(lambda t: t[0], elements)
+    traced = tf.function(function, autograph=False).get_concrete_function(first)
+    graph = traced.graph.as_graph_def()
+    nodes = [
+        *graph.node,
+        *(n for f in graph.library.function for n in f.node_def),
+    ]
+    return all(node.op not in UNSAFE for node in nodes)
+
+
 def runs_eagerly() -> bool:
     return tf.executing_eagerly()
 
 
 def replica_count() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _resolver():
+    """What knows the processes of the strategy in use, if there are several."""
+    return getattr(tf.distribute.get_strategy(), "cluster_resolver", None)
+
+
+def process_count() -> int:
+    resolver = _resolver()
+    workers = resolver and resolver.cluster_spec().as_dict().get("worker", [])
+    return max(1, len(workers or []))
+
+
+def process_index() -> int:
+    resolver = _resolver()
+    return (resolver and resolver.task_id) or 0
+
+
+def of_first_process(array):
+    # The sum over replicas, where all but the first give 0.
+    strategy = tf.distribute.get_strategy()
+    mine = array.astype("int64")
+
+    def on_replica():
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(
+            tf.distribute.ReduceOp.SUM,
+            on_first_replica(tf.convert_to_tensor(mine)),
+        )
+
+    found = strategy.experimental_local_results(strategy.run(on_replica))
+    return found[0].numpy().astype(array.dtype)
 
 
 def within_strategy() -> bool:

@@ -97,21 +97,21 @@ class AdaptiveClipping(Mechanism):
         self.sum_multiplier = 0.0
 
     def bind(self, plan, batch_size):
-        super().bind(plan, batch_size)
-        self._size = batch_size if self.batch_size is None else self.batch_size
-        if self._size is None:
+        bound = super().bind(plan, batch_size)
+        size = batch_size if self.batch_size is None else self.batch_size
+        if size is None:
             raise ValueError(
                 "AdaptiveClipping came without a batch size, and there is no "
                 "plan. A fraction is a count over the expected size. Pass "
                 "`batch_size` or a plan."
             )
-        self._count_noise = self.count_noise
-        if self._count_noise is None:
-            self._count_noise = max(self._size / 20.0, self.noise_multiplier)
-        if self.noise_multiplier:
-            self.sum_multiplier = multiplier_of_sums(
-                self.noise_multiplier, self._count_noise
-            )
+        sigma, count_noise = bound.noise_multiplier, self.count_noise
+        if count_noise is None:
+            count_noise = max(size / 20.0, sigma)
+        sums = multiplier_of_sums(sigma, count_noise) if sigma else 0.0
+        return bound.changed(
+            _size=size, _count_noise=count_noise, sum_multiplier=sums
+        )
 
     def initial_state(self, shapes):
         return [np.ones((), "float32")]  # The clip, in units of the first.

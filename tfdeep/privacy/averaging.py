@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from tfdeep.checks import check_probability
+from tfdeep.privacy.frozen import Frozen
 
 
 def decay_after(updates, limit: float):
@@ -12,7 +13,7 @@ def decay_after(updates, limit: float):
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
-class Averaging:
+class Averaging(Frozen):
     """Averages the weights over updates, with a warm-up.
 
     The average is post-processing: it costs no privacy. It is evaluated

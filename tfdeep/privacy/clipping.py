@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from tfdeep.checks import check_boolean, check_number
+from tfdeep.privacy.frozen import Frozen
 
 
 def flat_factors(norms, clip):
@@ -24,7 +25,7 @@ def automatic_factors(norms, clip, stability):
     return clip / (norms + stability)
 
 
-class Clipping:
+class Clipping(Frozen):
     """How per-example gradients are bounded: to a norm of `l2_norm_clip`.
 
     Args:

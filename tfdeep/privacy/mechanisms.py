@@ -10,9 +10,10 @@ import numpy as np
 from keras import ops
 
 from tfdeep.checks import check_number
+from tfdeep.privacy.frozen import Frozen
 
 
-class Mechanism:
+class Mechanism(Frozen):
     """Base of the mechanisms: what they are asked for, in this order.
 
     One update is: `clip_norm`; for each microbatch `accumulate`, or the
@@ -23,16 +24,19 @@ class Mechanism:
         needs_records: whether the gradient of each example must be there,
             for `accumulate`, rather than the clipped sum alone.
         adapts: whether the bound follows the examples of each update.
+        secret: whether the state holds noise that has been released, so that
+            whoever reads it can take it off again: no file may hold it.
         noise_multiplier: float, the standard deviation of the noise in units
             of the sensitivity; `None` until a plan gives it.
     """
 
     needs_records = False
     adapts = False
+    secret = False
     noise_multiplier: float | None = None
 
-    def bind(self, plan, batch_size: float | None) -> None:
-        """Take from the plan what was left open, before the first update.
+    def bind(self, plan, batch_size: float | None) -> "Mechanism":
+        """A copy that has taken from the plan what was left open.
 
         Args:
             plan: a `Plan`, or `None`.
@@ -53,7 +57,7 @@ class Mechanism:
                 f"{given}, and a plan of {planned}. The noise that is added "
                 "must be that which is accounted for. Leave it out here."
             )
-        self.noise_multiplier = float(used)
+        return self.changed(noise_multiplier=float(used))
 
     def initial_state(self, shapes: list[tuple]) -> list[np.ndarray]:
         """The arrays that the state begins with.

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfdeep import backend
 from tfdeep.checks import check_seed
 
 STRIDE = 2654435769  # 2^32 over the golden ratio: spreads 0, 1, 2, ... evenly.
@@ -51,9 +52,11 @@ class NoiseSource:
         """Begin at a place that is drawn from the system's entropy."""
         if self.is_fixed:
             return
-        words = [secrets.randbits(32), secrets.randbits(32)]
+        drawn = np.array([secrets.randbits(32) for _ in range(2)], "uint32")
+        # Processes that train together add one noise, that of the first.
+        words = backend.of_first_process(drawn).astype("uint32")
         state = self.generator.state
-        state.assign(np.array(words, "uint64").astype(state.dtype))
+        state.assign(words.astype(state.dtype))
 
     def turn_to(self, batch) -> None:
         """Begin where the draws of a batch do, if the stream has a seed.

@@ -5,9 +5,11 @@ import inspect
 import keras
 
 from tfdeep import backend
-from tfdeep.privacy.clipping import as_clipping
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.private_step import PrivateStep
+
+# What a subclass may not define: by these a batch comes to its update.
+OURS = ("train_step", "update", "make_train_function", "call")
 
 
 def compiles_well() -> str | bool:
@@ -26,7 +28,7 @@ class PrivateCompile(PrivateStep):
 
     def compile(self, *args, **kwargs):
         bound = inspect.signature(super().compile).bind(*args, **kwargs)
-        self._check_step()
+        self._check_own()
         if bound.arguments.get("jit_compile", "auto") == "auto":
             bound.arguments["jit_compile"] = compiles_well()
         if self.plan is not None and self.plan.sampling == "poisson":
@@ -39,23 +41,26 @@ class PrivateCompile(PrivateStep):
                 bound.arguments["metrics"] = plain
         super().compile(*bound.args, **bound.kwargs)
         self._loss_is_built = False
-        self._check_optimizer()
+        self._check_optimizer(self.optimizer)
         self._check_accumulation()
+        if self.built:
+            self._begin()
 
-    def _check_step(self):
-        """Raise if a subclass trains past the clip."""
-        if type(self).train_step is not PrivateStep.train_step or (
-            "train_step" in vars(self)
-        ):
+    def overridden(self, names: tuple[str, ...]) -> list[str]:
+        """Which of these methods a subclass of `PrivateModel` defines."""
+        raise NotImplementedError
+
+    def _check_own(self):
+        """Raise if a subclass trains past the clip, or past the base."""
+        for name in self.overridden(OURS):
             raise NotPrivateError(
-                f"{type(self).__name__} came with a `train_step` of its own. "
-                "It would train past the clip and the noise. Override "
+                f"{type(self).__name__} came with a `{name}` of its own. It "
+                "could train past the clip and the noise. Override "
                 "`compute_loss`, or use callbacks."
             )
 
-    def _check_optimizer(self):
-        """Take clip and noise from an optimizer that brings its own."""
-        optimizer = self.optimizer
+    def _check_optimizer(self, optimizer):
+        """Raise if clip and noise of an optimizer cannot be taken."""
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             raise NotPrivateError(
                 "The optimizer came with a loss scale. A clip needs gradients "
@@ -67,19 +72,14 @@ class PrivateCompile(PrivateStep):
         check = getattr(optimizer, "check_batch", None)
         if check is not None:
             check(None if self.plan is None else self.plan.batch_size)
-        settings = settings()
-        theirs = settings["mechanism"].get_config()
-        if self._given_mechanism and self.mechanism.get_config() != theirs:
+        theirs = settings()["mechanism"].get_config()
+        given = self._given_mechanism.get_config()
+        if self._chose_mechanism and given != theirs:
             raise NotPrivateError(
                 f"{type(optimizer).__name__} came with clip and noise of its "
                 "own, and PrivateModel with others. Only one of them can "
                 "hold. Leave `mechanism` out."
             )
-        if settings.get("l2_norm_clip") is not None:
-            self.clipping = as_clipping(settings["l2_norm_clip"])
-        self.mechanism, self._bound = settings["mechanism"], False
-        if self.built:
-            self._make_state()
 
     def _check_accumulation(self):
         """Raise if a clip that adapts would see one batch of several."""

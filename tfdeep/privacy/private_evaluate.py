@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import keras
 
+from tfdeep.privacy.memory import as_array
 from tfdeep.privacy.private_compile import PrivateCompile
-from tfdeep.privacy.private_step import as_array
 
 
 class PrivateEvaluate(PrivateCompile):

@@ -7,15 +7,16 @@ import keras
 from keras import ops, tree
 
 from tfdeep.checks import check_choice, check_positive, check_seed
+from tfdeep.privacy import resumable
 from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy.clipping import as_clipping
-from tfdeep.privacy.data_checks import check_batch, check_data
+from tfdeep.privacy.gate import check_batch, check_data
 from tfdeep.privacy.ledger import Ledger
 from tfdeep.privacy.mechanisms import as_mechanism
+from tfdeep.privacy.memory import Memory
 from tfdeep.privacy.noise import NoiseSource
 from tfdeep.privacy.per_example import METHODS
 from tfdeep.privacy.private_evaluate import PrivateEvaluate
-from tfdeep.privacy.private_step import Memory
 from tfdeep.privacy.refusals import check_refused
 from tfdeep.privacy.views import Views
 from tfdeep.training.taps import input_shape_of, symbols
@@ -128,9 +129,9 @@ class PrivateModel(PrivateEvaluate):
         super().__init__(autocast=False, dtype=base.dtype_policy, **kwargs)
         self.base = base
         self.plan = plan
-        self.clipping = as_clipping(l2_norm_clip)
-        self.mechanism = as_mechanism(mechanism)
-        self._given_mechanism = mechanism != "gaussian"
+        self._given_clipping = as_clipping(l2_norm_clip)
+        self._given_mechanism = as_mechanism(mechanism)
+        self._chose_mechanism = mechanism != "gaussian"
         self.method = method
         self.augmentation = augmentation
         self.microbatch_size = microbatch_size
@@ -145,8 +146,7 @@ class PrivateModel(PrivateEvaluate):
         self._sees_examples = False
         self._tests = False
         self._loss_is_built = False
-        self._engine = None
-        self._bound = False
+        self._private = None
         shape = input_shape_of(base) if base.built else None
         if shape is not None:
             self.build(shape)
@@ -164,6 +164,11 @@ class PrivateModel(PrivateEvaluate):
 
     def compute_output_shape(self, input_shape):
         return self.base.compute_output_shape(input_shape)
+
+    def overridden(self, names):
+        kinds = type(self).__mro__
+        below = [self, *kinds[: kinds.index(PrivateModel)]]
+        return [n for n in names if any(n in vars(each) for each in below)]
 
     @property
     def input_shape(self):
@@ -225,7 +230,7 @@ class PrivateModel(PrivateEvaluate):
             raise ValueError(
                 "The model came unbuilt. Build it first, or call it once."
             )
-        return self._engine.describe()
+        return self._private.engine.describe()
 
     def epsilon(self) -> float:
         """The privacy spent so far; infinite without a plan."""
@@ -249,7 +254,7 @@ class PrivateModel(PrivateEvaluate):
         bound = inspect.signature(super().fit).bind(*args, **kwargs)
         self._check_left()
         check_data(self.plan, bound.arguments, self.accumulation())
-        self._bind()
+        self._prepare()
         self.noise.refresh()
         callbacks = bound.arguments.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -263,9 +268,53 @@ class PrivateModel(PrivateEvaluate):
         bound = inspect.signature(super().train_on_batch).bind(*args, **kwargs)
         self._check_left()
         x, weight = (bound.arguments.get(n) for n in ("x", "sample_weight"))
+        self._prepare()
         check_batch(self.plan, x, weight, self.accumulation())
-        self._bind()
         return super().train_on_batch(*args, **kwargs)
+
+    def _prepare(self):
+        """What needs no batch to be refused, or known."""
+        if self.built:
+            self.check_unchanged()
+            self._private.bind()
+        else:  # There is no update yet; one of its own must be possible.
+            self.mechanism.bind(
+                self.plan, None if self.plan is None else self.plan.batch_size
+            )
+
+    def export(self, filepath, *args, **kwargs):
+        """Export the base: what has been trained, and nothing else."""
+        return self.base.export(filepath, *args, **kwargs)
+
+    def save_resumable(self, path) -> None:
+        """Write all that the next update depends on: a secret file.
+
+        Beside weights and counts it holds what no other file does: noise that
+        was released and is going to be taken off again (a tree's), and sums
+        that wait for their noise. Who reads it can undo the privacy of the
+        training. Keep it where the data are kept, and delete it.
+
+        Args:
+            path: string or path of the file, which ends in ".secret.npz".
+
+        Raises:
+            ValueError: if the model is not compiled and built, or the path
+                ends otherwise.
+        """
+        resumable.save(self, path)
+
+    def load_resumable(self, path) -> None:
+        """Go on where `save_resumable` left off.
+
+        The model must be compiled and have the same weights and settings.
+
+        Args:
+            path: that of `save_resumable`.
+
+        Raises:
+            ValueError: if the file is of another model, or is none.
+        """
+        resumable.load(self, path)
 
     def _check_left(self):
         left = self.updates_left()
@@ -281,20 +330,28 @@ class PrivateModel(PrivateEvaluate):
         return {
             "base": serialize(self.base),
             "plan": serialize(self.plan),
-            "l2_norm_clip": serialize(self.clipping),
-            "mechanism": serialize(self.mechanism),
+            "l2_norm_clip": serialize(self._given_clipping),
+            "mechanism": (
+                serialize(self._given_mechanism)
+                if self._chose_mechanism
+                else "gaussian"
+            ),
             "method": self.method,
             "augmentation": serialize(self.augmentation),
             "microbatch_size": self.microbatch_size,
             "averaging": serialize(self.averaging),
             "seed": self.noise.seed,
+            "counts": self.memory.counts(),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config, restore = dict(config), keras.saving.deserialize_keras_object
+        counts = config.pop("counts", {})
         for name, value in config.items():
             if isinstance(value, dict):
                 config[name] = restore(value, custom_objects)
-        return cls(**config)
+        model = cls(**config)
+        model.memory.take_counts(counts)
+        return model

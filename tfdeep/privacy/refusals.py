@@ -33,10 +33,24 @@ REFUSED: tuple[tuple[type, str, str], ...] = (
 
 def problems_of(model: keras.Model) -> list[str]:
     """One text for each layer that cannot be trained privately."""
-    found = []
+    found = _problems_of_methods(model)
     for layer in layers_of(model):
         found.extend(_problems_of_layer(layer))
     return found
+
+
+def _problems_of_methods(model) -> list[str]:
+    """A model trains itself in its own way, which would be passed by."""
+    if isinstance(model, TrainingWrapper):
+        return []  # Told of as a layer.
+    return [
+        f"{type(model).__name__} has a `{name}` of its own, which would be "
+        "ignored: PrivateModel takes the compiled loss of single examples. "
+        "Override `compute_loss` in a subclass of PrivateModel."
+        for name in ("train_step", "compute_loss")
+        if getattr(type(model), name) is not getattr(keras.Model, name)
+        or name in vars(model)
+    ]
 
 
 def _problems_of_layer(layer) -> list[str]:

@@ -1,12 +1,17 @@
 """Poisson samples of a data set as batches of one shape."""
 
 import os
+import weakref
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfdeep.checks import check_seed
+from tfdeep.privacy.per_example.purity import NotPrivateError
+
+# The weights of the samples that nobody has trained on yet, and their plans.
+_waiting: dict[int, tuple] = {}
 
 
 def uniform(count: int, key: tuple | None = None) -> np.ndarray:
@@ -64,7 +69,9 @@ class PoissonBatches(keras.utils.PyDataset):
         x, y = keras.tree.map_structure(
             lambda array: padded(array, chosen, rows), self._data
         )
-        return x, y, padded(self._weights, chosen, rows)
+        weights = padded(self._weights, chosen, rows)
+        note_sample(self.plan, weights)
+        return x, y, weights
 
     def on_epoch_end(self):
         self._epoch += 1
@@ -72,6 +79,32 @@ class PoissonBatches(keras.utils.PyDataset):
     def statement(self) -> str:
         """The guarantee of the plan in words; it names a fixed seed."""
         return self.plan.statement(seeded=self.seed is not None)
+
+
+def note_sample(plan, weights: np.ndarray) -> None:
+    """Remember a sample by the array of its weights, as long as that lives."""
+    key = id(weights)
+    forget = weakref.ref(weights, lambda _: _waiting.pop(key, None))
+    _waiting[key] = forget, plan
+
+
+def take_sample(plan, weights) -> None:
+    """Raise `NotPrivateError` unless this is a sample of the plan, used once.
+
+    A batch of weights that are all 0 shows no example, and may always come.
+    """
+    reference, drawn_for = _waiting.pop(id(weights), (lambda: None, None))
+    if reference() is weights and drawn_for.get_config() == plan.get_config():
+        return
+    if not np.any(keras.ops.convert_to_numpy(weights)):
+        return
+    raise NotPrivateError(
+        "A batch came that is no Poisson sample of the plan, or was used "
+        "before. The plan accounts for samples that are drawn anew for each "
+        "update. Pass the three arrays of a batch of "
+        "tfdeep.privacy.poisson_batches(x, y, plan) as they are, each batch "
+        "once, or make the plan with sampling='shuffled'."
+    )
 
 
 def rows_of(data) -> np.ndarray:

@@ -62,6 +62,10 @@ class TreeAggregation(Mechanism):
 
     After `restart_every` updates, an epoch as a rule, a new tree begins.
 
+    The noise of later updates takes away that of earlier ones, and so whoever
+    knows the tree can undo it. It is in no file: training goes on from one
+    only by `PrivateModel.save_resumable`, whose file is to be kept secret.
+
     Reference:
         Kairouz, McMahan, Song, Thakkar, Thakurta, Xu, "Practical and Private
         (Deep) Learning without Sampling or Shuffling", 2021, algorithm 1 and
@@ -83,6 +87,8 @@ class TreeAggregation(Mechanism):
         1.64
     """
 
+    secret = True
+
     def __init__(self, noise_multiplier: float, restart_every: int):
         check_multiplier(noise_multiplier)
         check_number("noise_multiplier", noise_multiplier, 0.0, 1.1)
@@ -97,6 +103,7 @@ class TreeAggregation(Mechanism):
                 "independent noise on sampled batches, not for that of a "
                 "tree. Leave the plan out, and ask `epsilon` of the mechanism."
             )
+        return self
 
     def epsilon(self, trees: int, delta: float) -> float:
         """The privacy of so many trees, each example once in each.

@@ -5,6 +5,7 @@ from keras import ops, tree
 
 from tfdeep.checks import check_positive
 from tfdeep.inside import layers_of
+from tfdeep.privacy.frozen import Frozen
 
 MIXING = tuple(
     getattr(keras.layers, name)
@@ -14,7 +15,7 @@ MIXING = tuple(
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
-class Views:
+class Views(Frozen):
     """Shows each example several times, each time augmented anew.
 
     The loss of an example is the mean over its views; its gradient is taken

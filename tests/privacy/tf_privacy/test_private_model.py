@@ -7,7 +7,7 @@ import pytest
 from tests.helpers import arrays, images
 from tests.privacy.reference import norm_of
 from tests.privacy.tf_privacy.made import KINDS, TREE, made, quantile_query
-from tfdeep.privacy import PrivateModel, tf_privacy
+from tfdeep.privacy import NotPrivateError, PrivateModel, tf_privacy
 
 pytestmark = pytest.mark.slow
 
@@ -101,13 +101,19 @@ def test_schedules_work():
     assert float(model.optimizer.learning_rate) == pytest.approx(0.125)
 
 
-# One has a state in Keras, the other one in TF Privacy.
+# One has a state in Keras, the other one in TF Privacy: noise, which is in no
+# file but a secret one.
 @pytest.mark.parametrize("name", ["DPKerasAdamOptimizer", TREE])
 def test_a_saved_model_goes_on(name, tmp_path):
     model = private(name, learning_rate=0.1)
     model.fit(X, Y, shuffle=False, verbose=0)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
+    if name == TREE:
+        with pytest.raises(NotPrivateError, match="load_resumable"):
+            again.fit(X, Y, verbose=0)
+        model.save_resumable(tmp_path / "model.secret.npz")
+        again.load_resumable(tmp_path / "model.secret.npz")
     assert type(again.optimizer) is type(model.optimizer)
     for each in (model, again):
         each.fit(X, Y, epochs=2, shuffle=False, verbose=0)

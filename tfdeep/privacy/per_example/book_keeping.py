@@ -18,6 +18,7 @@ from tfdeep.privacy.per_example.replay import (
     CannotOpen,
     Replay,
     as_started,
+    check_arguments,
     opened,
     steps_of,
 )
@@ -45,6 +46,7 @@ class BookKeeping:
         self.training = True if is_graph(model) else None
         self.starts = tree.flatten(starts)
         calls = calls_between(starts, self.results)
+        check_arguments(calls, model.name)
         self.steps = steps_of(calls)
         self._check_whole()
 

@@ -8,9 +8,15 @@ float32 at least: half precision would lose small terms of long sums.
 from functools import reduce
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfdeep import backend
+
+
+def dtype_of(tensor) -> str:
+    """The name of a tensor's dtype."""
+    return keras.backend.standardize_dtype(tensor.dtype)
 
 
 def square_sums(tensor):
@@ -20,8 +26,7 @@ def square_sums(tensor):
 
 def widened(tensor):
     """Half precision as float32."""
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    half = dtype in ("bfloat16", "float16")
+    half = dtype_of(tensor) in ("bfloat16", "float16")
     return ops.cast(tensor, "float32") if half else tensor
 
 
@@ -72,6 +77,15 @@ class Product:
 
         |A^T G|^2 = sum_{s,t} (a_s . a_t) (g_s . g_t)
 
+    The terms of this sum may be large and cancel; rounding then leaves
+    anything, also less than 0. It is off by no more than
+
+        E = 4 eps (sum_t |a_t| |g_t|)^2,  eps = 1.2e-7 in float32
+
+    which is added, so that a norm is never taken for less than it is. Where E
+    is more than a thousandth of the sum for any example, the products of all
+    are computed, one after the other.
+
     Args:
         inputs: list of (batch, positions, groups, in), the parts of a in their
             order. They are never joined: the patches of a convolution are
@@ -121,8 +135,24 @@ class Product:
             )
         if not self._prefers_pairs():
             return square_sums(self.product())
-        pairs = sum(map(pairs_of, self.inputs)) * pairs_of(self.grads)
-        return ops.sum(pairs, axis=(1, 2, 3))
+        left, right = sum(map(pairs_of, self.inputs)), pairs_of(self.grads)
+        total = ops.sum(left * right, axis=(1, 2, 3))
+        reach = ops.sum(ops.square(lengths(left, right)), axis=1)
+        error = 4.0 * np.finfo(dtype_of(total)).eps * reach
+        return ops.cond(
+            ops.any(error > 1e-3 * total),
+            backend.as_written(self._square_norms_in_turn),
+            backend.as_written(lambda: total + error),
+        )
+
+    def _square_norms_in_turn(self):
+        """Those of the products, of which only one is in memory at once."""
+
+        def one(parts):
+            *inputs, grads = [part[None] for part in parts]
+            return square_sums(self._with_parts(inputs, grads))[0]
+
+        return ops.map(backend.as_written(one), [*self.inputs, self.grads])
 
     def weighted_sum(self, factors, kept):
         if self._product is not None:
@@ -174,6 +204,12 @@ def pairs_of(tensor):
     return ops.matmul(tensor, ops.transpose(tensor, (0, 1, 3, 2)))
 
 
+def lengths(left, right):
+    """(n, groups, t, t) twice -> (n, groups): sum_t |a_t| |g_t|."""
+    squares = [ops.diagonal(each, axis1=2, axis2=3) for each in (left, right)]
+    return ops.sum(ops.sqrt(squares[0] * squares[1]), axis=2)
+
+
 def _as_one(tensor):
     """All positions of all examples as those of one: (1, n t, ...)."""
     return ops.reshape(tensor, (1, -1, *tensor.shape[2:]))
@@ -194,9 +230,11 @@ class Lookup:
         self.size = size
 
     def square_norms(self):
+        # For each position the gradient of its row, as often as it is used.
         same = self.rows[:, :, None] == self.rows[:, None, :]
-        pairs = pairs_of(self.grads[:, :, None])[:, 0]
-        return ops.sum(ops.where(same, pairs, 0.0), axis=(1, 2))
+        same = ops.cast(same, self.grads.dtype)
+        of_rows = ops.sum(ops.square(ops.matmul(same, self.grads)), axis=2)
+        return ops.sum(of_rows / ops.sum(same, axis=2), axis=1)
 
     def weighted_sum(self, factors, kept):
         grads = zero_unless(kept, self.grads)

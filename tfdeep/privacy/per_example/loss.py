@@ -5,10 +5,12 @@ that Keras adds up over a batch, or a user's that compares examples with each
 other, therefore cannot let one example into the gradient of another.
 """
 
-import keras
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.inside import Reads
+from tfdeep.privacy.per_example.mapping import map_examples
+from tfdeep.privacy.per_example.purity import NotPrivateError
 
 
 def loss_of_one(model, y, y_pred, weight):
@@ -17,9 +19,17 @@ def loss_of_one(model, y, y_pred, weight):
     What the loss notes down for the logs is thrown away.
     """
     mapping = [(v, v.value) for v in model.metrics_variables]
-    with keras.StatelessScope(mapping):
+    with Reads(mapping) as reads:
         loss = model.compute_loss(
             y=y, y_pred=y_pred, sample_weight=weight, training=True
+        )
+    trained = {id(variable) for variable in model.trainable_variables}
+    used = [v.path for v in reads.variables if id(v) in trained]
+    if used:
+        raise NotPrivateError(
+            "`compute_loss` must use weights through the outputs of the model "
+            f"alone: it would get no gradient by {', '.join(used)}. Make the "
+            "term a regularizer of the layer, or an output of the model."
         )
     if len(loss.shape):
         raise ValueError(
@@ -57,7 +67,7 @@ def losses_of_rows(model, y, y_pred, weight):
     def one(leaves):
         return loss_of_one(model, *filled(parts, map(first_axis, leaves)))
 
-    return ops.vectorized_map(backend.as_written(one), leaves)
+    return map_examples(one, leaves)
 
 
 def first_axis(tensor):

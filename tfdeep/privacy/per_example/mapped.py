@@ -10,6 +10,7 @@ from keras import ops, tree
 from tfdeep import backend
 from tfdeep.inside import layers_of
 from tfdeep.privacy.per_example.gradients import Instances
+from tfdeep.privacy.per_example.mapping import map_examples
 from tfdeep.privacy.per_example.rules import Rule
 
 # What TensorFlow cannot map over as one program, or only after half a minute.
@@ -67,10 +68,10 @@ class MappedRule(Rule):
         def by_view(tensor):
             return ops.reshape(tensor, (-1, views, *tensor.shape[1:]))
 
-        slow = maps_one_by_one(self.layer)
-        found = (ops.map if slow else ops.vectorized_map)(
-            backend.as_written(one),
+        found = map_examples(
+            one,
             ([by_view(t) for t in kept], [by_view(t) for t in grads]),
+            maps_one_by_one(self.layer),
         )
         return [
             (variable, Instances(tensor))

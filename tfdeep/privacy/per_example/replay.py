@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from tfdeep.inside import is_graph
+from tfdeep.inside import Reads, is_graph
 from tfdeep.privacy.per_example.choice import (
     mapped_rule_for,
     own_variables,
@@ -120,7 +120,10 @@ class _Opener(keras.layers.Layer):
             kwargs["training"] = training
         # Past `__call__`, which would show one call: that of the layer. What
         # is returned will show one too: that of this layer.
-        outputs = layer.call(*args, **kwargs)
+        with Reads() as reads:
+            outputs = layer.call(*args, **kwargs)
+        if reads.variables:  # By hand: they would be constants from now on.
+            raise CannotOpen(layer.name)
         self.outputs = [outputs]
         return tree.map_structure(
             lambda t: keras.KerasTensor(t.shape, t.dtype), outputs
@@ -148,17 +151,18 @@ def _check_whole(layer, parts: list[Call], outputs: list) -> None:
         if isinstance(part.operation, keras.layers.Layer)
         for variable in part.operation.variables
     }
-    arguments = [
-        each
-        for part in parts
-        for each in tree.flatten((part.args, part.kwargs))
-    ]
-    if (
-        any(not isinstance(each, keras.KerasTensor) for each in outputs)
-        or any(isinstance(each, keras.Variable) for each in arguments)
-        or any(id(v) not in used for v in layer.trainable_variables)
+    check_arguments(parts, layer.name)
+    if any(not isinstance(each, keras.KerasTensor) for each in outputs) or any(
+        id(v) not in used for v in layer.trainable_variables
     ):
         raise CannotOpen(layer.name)
+
+
+def check_arguments(calls: list[Call], name: str) -> None:
+    """Raise if a variable is an argument: it belongs to no call."""
+    arguments = tree.flatten([(call.args, call.kwargs) for call in calls])
+    if any(isinstance(each, keras.Variable) for each in arguments):
+        raise CannotOpen(name)
 
 
 def takes_training(layer) -> bool:

@@ -11,6 +11,7 @@ from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Gradients, Instances
 from tfdeep.privacy.per_example.loss import filled, first_axis, loss_of_one
 from tfdeep.privacy.per_example.mapped import maps_one_by_one
+from tfdeep.privacy.per_example.mapping import map_examples
 from tfdeep.privacy.per_example.purity import pure_call
 
 STRIDE = 2654435761  # Of Knuth's multiplicative hash: spreads small numbers.
@@ -47,7 +48,6 @@ class Vectorized:
         self.model = model
         self.owner = owner
         self.loop = loop or maps_one_by_one(model)
-        self.map = ops.map if self.loop else ops.vectorized_map
         self.seeds = seed_indices(model)
 
     def describe(self) -> str:
@@ -76,8 +76,8 @@ class Vectorized:
             x, y, weight = filled(parts, leaves)
             return self._one(trainable, self._with(state, seeds), x, y, weight)
 
-        grads, outputs, losses, ends = self.map(
-            backend.as_written(one), (leaves, seeds)
+        grads, outputs, losses, ends = map_examples(
+            one, (leaves, seeds), self.loop
         )
         new_state = self._with(
             state,

@@ -80,6 +80,7 @@ class QueryMechanism(Mechanism):
         self.max_updates = max_updates
         self._core = innermost(query)
         self.adapts = is_exactly(self._core, *_ADAPTIVE)
+        self._shapes: list[tuple] = []
         known = self.adapts or clips_flat(self._core)
         self.needs_records = not known
         self._fresh = fresh(query)
@@ -87,6 +88,7 @@ class QueryMechanism(Mechanism):
         updates = restarts(query) or max_updates or DEFAULT_UPDATES
         constant = is_exactly(query, "GaussianSumQuery")
         self._packing = QueryState(self._start, updates, constant)
+        self.secret = self._packing.holds_noise
         self.levels = levels(updates)
         self.l2_norm_clip = self._clip_of(self._start) if known else math.inf
         self.noise_multiplier = self._multiplier()
@@ -126,8 +128,10 @@ class QueryMechanism(Mechanism):
         return float(spread) / float(core._clip_value)
 
     def bind(self, plan, batch_size):
+        # A list of its own: two models may have weights of unequal shapes.
+        bound = self.changed(_shapes=list(self._shapes))
         if plan is None:
-            return
+            return bound
         if self.noise_multiplier is None:
             raise ValueError(
                 f"{type(self.query).__name__} came with a plan. The plan "
@@ -143,9 +147,10 @@ class QueryMechanism(Mechanism):
                 "for would spend more privacy than the plan says. Build the "
                 "query or optimizer with `plan.noise_multiplier`."
             )
+        return bound
 
     def initial_state(self, shapes):
-        self._shapes = [tuple(shape) for shape in shapes]
+        self._shapes[:] = [tuple(shape) for shape in shapes]
         drawn_noise.check_shapes(self._core, self._shapes)
         arrays = self._packing.pack(initial_state(self.query))
         return [keras.ops.convert_to_numpy(each) for each in arrays]

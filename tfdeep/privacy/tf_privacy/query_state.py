@@ -46,6 +46,11 @@ class QueryState:
         self._initial = [tf.get_static_value(leaf) for leaf in leaves]
         self._structure = tf.nest.map_structure(lambda leaf: 0, structure)
 
+    @property
+    def holds_noise(self) -> bool:
+        """Whether what is kept are nodes of a tree of noise."""
+        return NODE in self._roles
+
     def pack(self, structure) -> list:
         """The arrays to keep."""
         leaves = tf.nest.flatten(structure)

@@ -1,11 +1,19 @@
-"""Whether the data that `fit` gets are those that the plan is about."""
+"""What stands before each private update, however it is called.
+
+`fit` and `train_on_batch` are asked before anything is computed: what depends
+on arguments is known there. A step that is called by somebody's own loop, or
+traced into somebody's own program, is asked while it is traced; and whatever
+depends on counts and rows is asked by the program itself, at each batch.
+"""
 
 import math
 from typing import Any
 
 from keras import tree
 
+from tfdeep import backend
 from tfdeep.privacy.per_example.purity import NotPrivateError
+from tfdeep.privacy.sampling import take_sample
 from tfdeep.training.watch import DEFAULT_BATCH_SIZE
 
 
@@ -44,21 +52,42 @@ def check_batch(plan, x, sample_weight, accumulation: int) -> None:
     """
     if plan is None:
         return
+    check_step(plan, x, sample_weight, accumulation)
     if plan.sampling == "poisson":
-        if sample_weight is None:
-            raise NotPrivateError(
-                "A batch came without weights, and the plan accounts for "
-                "Poisson samples, whose padding has weight 0. Pass the three "
-                "parts of a batch of tfdeep.privacy.poisson_batches, or make "
-                "the plan with sampling='shuffled'."
-            )
+        take_sample(plan, sample_weight)
         return
-    rows, most = _rows(x), most_rows(plan, accumulation)
-    if most is not None and rows > most:
+    rows, most = rows_of(x), plan.batch_size // accumulation
+    if rows is not None and rows > most:
         raise NotPrivateError(
             f"A batch came with {rows} rows, and the plan is about {most}. An "
             "example would be in more updates than were accounted for. Pass "
             "fewer rows, or make a plan for these."
+        )
+
+
+def check_step(plan, x, sample_weight, accumulation: int) -> None:
+    """Raise `NotPrivateError` if a step can be no update of the plan.
+
+    It is asked while a step is traced, when numbers are not known; see
+    `check_batch`.
+    """
+    if plan is None or plan.sampling != "poisson":
+        return
+    check_whole_samples(accumulation)
+    if sample_weight is None:
+        raise NotPrivateError(
+            "A batch came without weights, and the plan accounts for "
+            "Poisson samples, whose padding has weight 0. Pass the three "
+            "parts of a batch of tfdeep.privacy.poisson_batches, or make "
+            "the plan with sampling='shuffled'."
+        )
+    rows = rows_of(x)
+    if rows is not None and rows % plan.padded_batch_size:
+        raise NotPrivateError(
+            f"A batch must have the {plan.padded_batch_size} rows of a padded "
+            f"Poisson sample, or a multiple of them. Received: {rows} rows. "
+            "Pass the batches of tfdeep.privacy.poisson_batches, or make the "
+            "plan with sampling='shuffled'."
         )
 
 
@@ -69,8 +98,19 @@ def most_rows(plan, accumulation: int) -> int | None:
     return plan.batch_size // accumulation
 
 
-def _rows(x) -> int:
+def rows_of(x) -> int | None:
+    """The size of a batch; `None` where it is not known."""
     return next(a.shape[0] for a in tree.flatten(x) if a is not None)
+
+
+def check_whole_samples(accumulation: int) -> None:
+    """Raise `NotPrivateError` if a Poisson sample would be part of an update."""
+    if accumulation > 1:
+        raise NotPrivateError(
+            "The optimizer came with gradient accumulation, and the data with "
+            "Poisson samples. A sample is one whole update. Leave "
+            "`gradient_accumulation_steps` out, and use `microbatch_size`."
+        )
 
 
 def _check_poisson(plan, marked, accumulation):
@@ -87,12 +127,7 @@ def _check_poisson(plan, marked, accumulation):
             f"where the model has {plan.get_config()}. The noise would not be "
             "that of the sampling. Make both with the same plan."
         )
-    if accumulation > 1:
-        raise NotPrivateError(
-            "The optimizer came with gradient accumulation, and the data with "
-            "Poisson samples. A sample is one whole update. Leave "
-            "`gradient_accumulation_steps` out, and use `microbatch_size`."
-        )
+    check_whole_samples(accumulation)
 
 
 def _check_shuffled(plan, x, arguments, accumulation):
@@ -100,6 +135,20 @@ def _check_shuffled(plan, x, arguments, accumulation):
     if not arrays or not all(hasattr(a, "shape") for a in arrays):
         _check_stream(plan, x, arguments, accumulation)
         return
+    if backend.process_count() > 1:
+        raise NotPrivateError(
+            f"`fit` came with arrays in {backend.process_count()} processes. "
+            "Keras shuffles in each of them by itself: examples would be twice "
+            "in an epoch, or in an update. Pass poisson_batches(x, y, plan), "
+            "which draws in common, or each process's own part of the data as "
+            "a stream."
+        )
+    if not arguments.get("shuffle", True):
+        raise NotPrivateError(
+            "`fit` came with arrays and shuffle=False, and the plan accounts "
+            "for batches in random order. In the order of the data its epsilon "
+            f"would be {plan.epsilon_of_passes():.4g}. Leave `shuffle` out."
+        )
     split = arguments.get("validation_split") or 0.0
     examples = math.floor(arrays[0].shape[0] * (1.0 - split))
     if examples != plan.num_examples:

@@ -1,0 +1,176 @@
+"""What a private model remembers from batch to batch, and what files hold.
+
+counts      of updates and batches: in files; they never fall
+window      clipped sums that wait for their noise: in no file
+mechanism   what was released: in files; the noise of a tree: in none
+averages    of the weights: in files
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+COUNTS = ("updates_taken", "batches_seen", "batches_refused")
+
+
+class Held(keras.random.SeedGenerator):
+    """A variable of the training step that is no weight.
+
+    Keras hands the states of random streams to a step beside the weights.
+    They are in `variables`, and neither in `weights` and `get_weights` nor
+    in a file. This is such a state that no number is drawn from.
+
+    Args:
+        value: array, what it begins with.
+        name: string.
+    """
+
+    def __init__(self, value, name: str):
+        value = np.asarray(value)
+        self.name = name
+        self.state = keras.Variable(
+            lambda shape, dtype: ops.cast(value, dtype),
+            shape=value.shape,
+            dtype=str(value.dtype),
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def next(self, ordered=True):
+        raise TypeError(f"{self.name} is no random stream.")
+
+
+class Memory(keras.layers.Layer):
+    """The state of a private model's updates.
+
+    It is never built, and so may get variables at any time: a mechanism, an
+    optimizer or trainable weights may come with a later `compile`.
+
+    Attributes:
+        from_elsewhere: whether a file brought updates of another process.
+    """
+
+    def __init__(self):
+        super().__init__(name="memory", autocast=False)
+        for name in COUNTS:
+            setattr(self, name, Held(np.zeros((), "int32"), name))
+        self.waiting: list[Held] = []
+        self.hidden: list[Held] = []
+        self.open: list = []
+        self.from_elsewhere = False
+        self._secret = False
+        self._averages: dict = {}  # By the identity of their variable.
+
+    @property
+    def has_lost_noise(self) -> bool:
+        """Whether noise that later updates build on was in no file."""
+        return self._secret and self.from_elsewhere
+
+    def count(self, name: str) -> int:
+        """One of the counts, as a number."""
+        return int(as_array(getattr(self, name).state))
+
+    def counts(self) -> dict[str, int]:
+        """All of them, by name."""
+        return {name: self.count(name) for name in COUNTS}
+
+    @property
+    def mechanism(self) -> list:
+        """The variables that hold the state of the mechanism."""
+        return [each.state for each in self.hidden] or self.open
+
+    @property
+    def window(self) -> list:
+        """The variables that hold the sums of an update so far."""
+        return [each.state for each in self.waiting]
+
+    def hold_window(self, sums: list) -> None:
+        """Make room for sums of several batches, which begin as these are."""
+        wanted = [(each.shape, str(each.dtype)) for each in sums]
+        if [(tuple(v.shape), v.dtype) for v in self.window] != wanted:
+            self.waiting = [
+                Held(each, f"waiting_{index}")
+                for index, each in enumerate(sums)
+            ]
+        self.empty_window()
+
+    def empty_window(self) -> None:
+        """Forget the sums that wait for an update."""
+        for variable in self.window:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+
+    def hold_mechanism(self, values: list, secret: bool) -> None:
+        """Make variables of these values; keep those of the same shapes.
+
+        Args:
+            values: arrays, what the mechanism's state begins with.
+            secret: whether no file may hold them.
+        """
+        shapes = [tuple(value.shape) for value in values]
+        old = [tuple(each.shape) for each in self.mechanism]
+        if old == shapes and self._secret == secret:
+            return
+        if old:
+            raise ValueError(
+                f"The model came with a mechanism whose state has shapes "
+                f"{shapes}, where it had {old}. What was released so far "
+                "belongs to the old one. Make a new PrivateModel."
+            )
+        self._secret = secret
+        names = [f"state_{index}" for index in range(len(values))]
+        if secret:
+            self.hidden = list(map(Held, values, names))
+        else:
+            self.open = list(map(self.kept, values, names))
+
+    def kept(self, value, name: str, dtype: str = "float32"):
+        """A weight that is not trained, the same on all devices."""
+        return self.add_weight(
+            shape=tuple(getattr(value, "shape", ())),
+            initializer=lambda shape, dtype: ops.cast(value, dtype),
+            dtype=dtype,
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def averages_of(self, variables: list) -> list:
+        """The averages of these variables, made where there are none yet."""
+        for variable in variables:
+            if id(variable) not in self._averages:
+                number = len(self._averages)
+                average = self.kept(
+                    as_array(variable),
+                    f"average_{number}",
+                    keras.backend.standardize_dtype(variable.dtype),
+                )
+                self._averages[id(variable)] = average
+        return [self._averages[id(variable)] for variable in variables]
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for name, value in self.counts().items():
+            store[name] = np.asarray(value)
+
+    def load_own_variables(self, store):
+        values = {key: store[key] for key in store.keys()}
+        counts = {name: int(np.asarray(values.pop(name))) for name in COUNTS}
+        self.take_counts(counts)
+        super().load_own_variables(values)
+        self.empty_window()
+
+    def take_counts(self, counts: dict[str, int]) -> None:
+        """Set counts of another model that are larger than those here."""
+        taken = counts.get("updates_taken", 0)
+        self.from_elsewhere |= taken > self.count("updates_taken")
+        for name, value in counts.items():
+            variable = getattr(self, name).state
+            variable.assign(max(value, self.count(name)))
+
+
+def as_array(variable):
+    """A copy of a variable's values: JAX gives buffers away."""
+    return ops.convert_to_numpy(ops.convert_to_tensor(variable)).copy()
