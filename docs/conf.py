@@ -62,6 +62,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"tfdeep\.layers\.units\.ConvUnits"),
     (r"py:class", r"tfdeep\.layers\.reversible_layer\.ReversibleLayer"),
     (r"py:class", r"tfdeep\.privacy\.clipping\.Clipping"),
+    (r"py:class", r"tfdeep\.privacy\.frozen\.Frozen"),
     (r"py:class", r"tfdeep\.privacy\.private_\w+\.Private\w+"),
     (r"py:class", r"tfdeep\.privacy\.sampling\.PoissonBatches"),
     (r"py:class", r"tfdeep\.layers\.seed_state\.SavesSeedState"),

@@ -36,6 +36,8 @@ __all__ = [
 # Mapped over as one program, of an operand that is the same for all elements,
 # these write past their memory (TensorFlow 2.21, on a CPU).
 UNSAFE = ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
+# The tasks of a cluster that train.
+WORKERS = ("chief", "worker")
 
 
 def custom_vjp(forward, backward, primals, constants):
@@ -121,23 +123,29 @@ def replica_count() -> int:
 
 
 def _resolver():
-    """What knows the processes of the strategy in use, if there are several."""
-    return getattr(tf.distribute.get_strategy(), "cluster_resolver", None)
+    """What knows the processes: of the strategy in use, or of TF_CONFIG."""
+    strategy = tf.distribute.get_strategy()
+    found = getattr(strategy, "cluster_resolver", None)
+    return found or tf.distribute.cluster_resolver.TFConfigClusterResolver()
 
 
 def process_count() -> int:
-    resolver = _resolver()
-    workers = resolver and resolver.cluster_spec().as_dict().get("worker", [])
-    return max(1, len(workers or []))
+    workers = _resolver().cluster_spec().as_dict()
+    return max(1, sum(len(workers.get(kind, ())) for kind in WORKERS))
 
 
 def process_index() -> int:
-    resolver = _resolver()
-    return (resolver and resolver.task_id) or 0
+    return _resolver().task_id or 0
 
 
 def of_first_process(array):
     # The sum over replicas, where all but the first give 0.
+    if not tf.distribute.has_strategy():
+        raise RuntimeError(
+            "There are several processes (TF_CONFIG names them), and no "
+            "strategy in use by which they could agree. Make this within "
+            "`strategy.scope()`."
+        )
     strategy = tf.distribute.get_strategy()
     mine = array.astype("int64")
 

@@ -13,7 +13,7 @@ from keras import tree
 
 from tfdeep import backend
 from tfdeep.privacy.per_example.purity import NotPrivateError
-from tfdeep.privacy.sampling import take_sample
+from tfdeep.privacy.sampling import rows_of_batch, take_sample
 from tfdeep.training.watch import DEFAULT_BATCH_SIZE
 
 
@@ -81,11 +81,11 @@ def check_step(plan, x, sample_weight, accumulation: int) -> None:
             "parts of a batch of tfdeep.privacy.poisson_batches, or make "
             "the plan with sampling='shuffled'."
         )
-    rows = rows_of(x)
-    if rows is not None and rows % plan.padded_batch_size:
+    rows, wanted = rows_of(x), rows_of_batch(plan)
+    if rows is not None and rows * backend.replica_count() % wanted:
         raise NotPrivateError(
-            f"A batch must have the {plan.padded_batch_size} rows of a padded "
-            f"Poisson sample, or a multiple of them. Received: {rows} rows. "
+            f"A batch must have the {wanted} rows of a padded Poisson sample "
+            f"over all devices, or a multiple of them. Received: {rows} rows. "
             "Pass the batches of tfdeep.privacy.poisson_batches, or make the "
             "plan with sampling='shuffled'."
         )

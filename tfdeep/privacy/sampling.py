@@ -1,12 +1,15 @@
 """Poisson samples of a data set as batches of one shape."""
 
+import hashlib
 import os
 import weakref
+from collections import Counter
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfdeep import backend
 from tfdeep.checks import check_seed
 from tfdeep.privacy.per_example.purity import NotPrivateError
 
@@ -14,21 +17,39 @@ from tfdeep.privacy.per_example.purity import NotPrivateError
 _waiting: dict[int, tuple] = {}
 
 
-def uniform(count: int, key: tuple | None = None) -> np.ndarray:
+def uniform(count: int, key: tuple | None = None, secret: bytes = b""):
     """Numbers in [0, 1): from the operating system, or those of a key.
 
     Without a key they are as unpredictable as the system's randomness, and
     have nothing to do with NumPy's, Python's or Keras' seeds.
+
+    Args:
+        count: how many.
+        key: integers that the numbers follow from.
+        secret: bytes that they follow from besides; then nobody without them
+            can tell the numbers of a key from random ones.
     """
-    if key is not None:
+    if key is not None and not secret:
         return np.random.default_rng(key).random(count)
-    bits = np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
+    drawn = os.urandom(8 * count)
+    if secret:
+        text = secret + repr(key).encode()
+        drawn = hashlib.shake_256(text).digest(8 * count)
+    bits = np.frombuffer(drawn, dtype=np.uint64)
     return (bits >> np.uint64(11)) * 2.0**-53
 
 
-def poisson_sample(count: int, q: float, key: tuple | None = None):
+def poisson_sample(
+    count: int, q: float, key: tuple | None = None, secret: bytes = b""
+):
     """The indices of a sample that holds each of `count` with probability q."""
-    return np.flatnonzero(uniform(count, key) < q)
+    return np.flatnonzero(uniform(count, key, secret) < q)
+
+
+def rows_of_batch(plan) -> int:
+    """The rows of a padded sample: as many for each process that trains."""
+    count = backend.process_count()
+    return -(-plan.padded_batch_size // count) * count
 
 
 def padded(array: np.ndarray, chosen: np.ndarray, rows: int) -> np.ndarray:
@@ -51,6 +72,12 @@ class PoissonBatches(keras.utils.PyDataset):
             weights = checked_weights(sample_weight)
         self._weights = weights
         self._epoch = 0
+        self._asked: Counter = Counter()
+        self._secret = b""
+        if backend.process_count() > 1 and seed is None:
+            # One sample for all, of which each takes its own rows.
+            drawn = np.frombuffer(os.urandom(32), "uint32")
+            self._secret = backend.of_first_process(drawn).tobytes()
         check_rows((self._data, weights), plan)
 
     def __len__(self) -> int:
@@ -59,22 +86,32 @@ class PoissonBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, Any, np.ndarray]:
         plan = self.plan
         key = None if self.seed is None else (self.seed, self._epoch, index)
+        if self._secret:  # Also asked twice, it is drawn anew.
+            key = (self._epoch, index, self._asked[index])
+            self._asked[index] += 1
         chosen = poisson_sample(
-            plan.num_examples, plan.sampling_probability, key
+            plan.num_examples, plan.sampling_probability, key, self._secret
         )
         # A sample beyond the padding, one in about a million, is not cut
         # short: its batch has twice the rows, or three times.
-        rows = plan.padded_batch_size
+        rows = rows_of_batch(plan)
         rows *= max(1, -(-len(chosen) // rows))
         x, y = keras.tree.map_structure(
             lambda array: padded(array, chosen, rows), self._data
         )
         weights = padded(self._weights, chosen, rows)
+        count, number = backend.process_count(), backend.process_index()
+        if count > 1:
+            x, y, weights = keras.tree.map_structure(
+                lambda array: np.split(array, count)[number].copy(),
+                (x, y, weights),
+            )
         note_sample(self.plan, weights)
         return x, y, weights
 
     def on_epoch_end(self):
         self._epoch += 1
+        self._asked.clear()
 
     def statement(self) -> str:
         """The guarantee of the plan in words; it names a fixed seed."""
@@ -158,6 +195,10 @@ def poisson_batches(
     rare case that a sample is larger than the padding allows (one in about a
     million), its batch has twice the rows: no example is left out, so the
     accountant's assumption holds exactly.
+
+    Processes that train together draw one sample in common, and each gets its
+    own part of the rows; all must hold all of the data, and make the batches
+    within the scope of their strategy.
 
     An epoch is `plan.steps_per_epoch` updates; with `epochs=plan.epochs` a
     `fit` makes all planned updates, and `PrivateModel` stops it there. Random
