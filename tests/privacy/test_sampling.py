@@ -51,7 +51,7 @@ def test_rows_of_a_batch():
 def test_a_sample_too_large_for_the_padding_is_not_cut_short(monkeypatch):
     monkeypatch.setattr(
         "tfdeep.privacy.sampling.uniform",
-        lambda count, key=None: np.zeros(count),
+        lambda count, *rest: np.zeros(count),
     )
     x, y, weight = poisson_batches(X, Y, PLAN)[0]
     assert len(y) % PLAN.padded_batch_size == 0
@@ -61,7 +61,7 @@ def test_a_sample_too_large_for_the_padding_is_not_cut_short(monkeypatch):
 def test_an_empty_sample_still_makes_a_batch(monkeypatch):
     monkeypatch.setattr(
         "tfdeep.privacy.sampling.uniform",
-        lambda count, key=None: np.ones(count),
+        lambda count, *rest: np.ones(count),
     )
     x, _, weight = poisson_batches(X, Y, PLAN)[0]
     assert len(x) == PLAN.padded_batch_size
