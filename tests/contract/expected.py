@@ -57,7 +57,6 @@ FAILING: dict[str, dict] = {
     },
     "mixed": {"Repeat-of-a-model": "its parts load under another policy"},
     "transformed": {
-        "replace_batch_norm": "the new normalization is not frozen",
         "unstack": "the copies of a frozen layer are not frozen",
     },
     "wrapped": {

@@ -34,12 +34,6 @@ class Mixes(layers.Layer):
         return x - ops.mean(x, axis=0, keepdims=True)
 
 
-class Trusted(Mixes):
-    """Taken for a layer of this package."""
-
-    __module__ = "tfdeep.layers"
-
-
 class Centers(Mixes):
     """With a weight of its own."""
 

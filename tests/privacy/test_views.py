@@ -77,3 +77,24 @@ def test_logs_are_of_the_first_view_and_of_the_mean_loss():
 def test_views_that_mix_examples_are_refused():
     with pytest.raises(ValueError, match="mixes examples"):
         Views(layers.MixUp())
+
+
+class Centred(layers.Layer):
+    """Adds the mean of all views that it sees."""
+
+    def call(self, x, training=None):
+        return x + keras.ops.mean(x, axis=0, keepdims=True)
+
+
+@pytest.mark.parametrize("layer", [Centred, layers.Equalization])
+def test_a_layer_that_mixes_sees_the_views_of_one_example(layer):
+    """The views of the others stay as they are, whatever the first is."""
+    views = Views(layer(), count=2)
+    x = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 3))
+    x = x.astype("float32")
+    state = [v.value for v in views.layer.non_trainable_variables]
+    before = np.array(views.shown(x, state)[0])
+    assert before.shape == (6, 8, 8, 3)
+    x[0] = 0.0
+    after = np.array(views.shown(x, state)[0])
+    np.testing.assert_array_equal(after[2:], before[2:])

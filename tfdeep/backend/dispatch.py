@@ -1,5 +1,6 @@
 """The primitives that are written once per backend."""
 
+import contextlib
 import importlib
 
 import keras
@@ -127,7 +128,7 @@ def maps_safely(function, elements) -> bool:
 
     TensorFlow's form of it spoils memory where a function multiplies
     batches of matrices, as an einsum does, and ends the process sooner or
-    later.
+    later. It knows no conditions.
 
     Args:
         function: what is to be mapped, of one element.
@@ -144,6 +145,13 @@ def runs_eagerly() -> bool:
     if keras.backend.backend() not in _MODULES:
         return True
     return _module("runs_eagerly").runs_eagerly()
+
+
+def outside_of_traces():
+    """A context in which operations run now, whatever is being traced."""
+    if keras.backend.backend() not in _MODULES:
+        return contextlib.nullcontext()
+    return _module("outside_of_traces").outside_of_traces()
 
 
 def has_float64() -> bool:

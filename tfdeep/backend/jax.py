@@ -61,6 +61,10 @@ def has_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
+def outside_of_traces():
+    return jax.ensure_compile_time_eval()
+
+
 def has_float64() -> bool:
     return bool(jax.numpy.array(0.0).dtype == "float64")
 

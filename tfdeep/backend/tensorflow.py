@@ -21,6 +21,7 @@ __all__ = [
     "maps_safely",
     "of_first_process",
     "on_first_replica",
+    "outside_of_traces",
     "process_count",
     "process_index",
     "pullbacks",
@@ -34,8 +35,12 @@ __all__ = [
 ]
 
 # Mapped over as one program, of an operand that is the same for all elements,
-# these write past their memory (TensorFlow 2.21, on a CPU).
-UNSAFE = ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
+# products write past their memory (TensorFlow 2.21, on a CPU). What one element
+# may do and another not cannot be one program.
+UNSAFE = (
+    *("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"),
+    *("Case", "If", "StatelessCase", "StatelessIf"),
+)
 # The tasks of a cluster that train.
 WORKERS = ("chief", "worker")
 
@@ -89,6 +94,10 @@ def once_known(tensor, event):
 def has_accelerator() -> bool:
     devices = tf.config.list_logical_devices()
     return any(device.device_type in ("GPU", "TPU") for device in devices)
+
+
+def outside_of_traces():
+    return tf.init_scope()
 
 
 def has_float64() -> bool:

@@ -30,7 +30,13 @@ FINE_UP_TO = 5.0
 # takes long; fewer orders give a higher epsilon.
 FEW_ORDERS = (1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)
 # Noise multipliers beyond these are no training.
-LEAST_NOISE, MOST_NOISE = 2.0**-6, 2.0**30
+LEAST_NOISE, MOST_NOISE = 2.0**-6, 2.0**20
+# Renyi's orders, as dp-accounting has them.
+ORDERS = (
+    *(1 + tenth / 10 for tenth in range(1, 100)),
+    *range(11, 64),
+    *(128, 256, 512, 1024),
+)
 # The noise found is too strong by this part of it at most.
 TOLERANCE = 1e-4
 
@@ -77,13 +83,18 @@ class Updates:
     interval: float = INTERVAL
     orders: tuple | None = None
 
-    def accountant(self):
-        """A fresh accountant."""
+    @property
+    def rate(self) -> float:
+        """The part of the examples that is in an update."""
+        return self.batch_size / self.num_examples
+
+    def accountant(self, sigma: float):
+        """A fresh accountant for this noise."""
         dp, pld, rdp = load()
         if self.method == "pld":
             return pld(value_discretization_interval=self.interval)
         if self.method == "rdp":
-            return rdp()
+            return rdp(converging_orders(self.rate, sigma))
         relation = dp.NeighboringRelation.REPLACE_ONE
         return rdp(self.orders, neighboring_relation=relation)
 
@@ -98,26 +109,44 @@ class Updates:
             )
         else:
             update = dp.PoissonSampledDpEvent(
-                self.batch_size / self.num_examples, dp.GaussianDpEvent(sigma)
+                self.rate, dp.GaussianDpEvent(sigma)
             )
         return dp.SelfComposedDpEvent(update, self.steps)
 
     def epsilon(self, sigma: float) -> float:
         """Epsilon of all updates."""
-        spent = self.accountant().compose(self.event(sigma))
+        spent = self.accountant(sigma).compose(self.event(sigma))
         return float(spent.get_epsilon(self.delta))
 
     def noise(self, epsilon: float, low: float, high: float) -> float:
         """The noise of an epsilon, between two noises."""
         dp, _, _ = load()
         return dp.calibrate_dp_mechanism(
-            self.accountant,
+            lambda: self.accountant(low),
             self.event,
             epsilon,
             self.delta,
             dp.ExplicitBracketInterval(low, high),
             tol=TOLERANCE * low,
         )
+
+
+def converging_orders(q: float, sigma: float) -> tuple:
+    """The orders whose series, for Poisson samples, ends within 1,000 terms.
+
+    With i the number of a term and a an order that is no integer, terms fall
+    like (q / (1 - q))^i up to i = sigma^2 log(1 / q - 1) + 1/2, and like
+    i^-(a + 2) from there on. Of small orders the latter is too slow, unless
+    what comes before has brought them down to exp(-30).
+    """
+    if not 0 < q < 1:
+        return ORDERS
+    fall = math.log(1 / q - 1)
+    enough = 30 / fall if fall > 0 else math.inf
+    if sigma**2 * fall + 0.5 > enough:
+        return ORDERS
+    least = 2.0 if sigma < 8 else 2.6
+    return tuple(a for a in ORDERS if a > least or a == int(a))
 
 
 @lru_cache(maxsize=4096)
@@ -173,7 +202,7 @@ def noise_for(
 def bracket(spent, epsilon: float, start: float, factor: float):
     """Two noises, a factor apart, between which the epsilon asked for lies."""
     high = start
-    while spent(high) > epsilon:
+    while above(spent, high, epsilon):
         high *= factor
         if high > MOST_NOISE:
             raise ValueError(
@@ -191,6 +220,14 @@ def bracket(spent, epsilon: float, start: float, factor: float):
                 "or name the `noise_multiplier`."
             )
     return low, high
+
+
+def above(spent, sigma: float, epsilon: float) -> bool:
+    """Whether so much noise spends more; also where it cannot be computed."""
+    try:
+        return not spent(sigma) <= epsilon
+    except (ArithmeticError, ValueError):  # Of numbers too small or large.
+        return True
 
 
 def round_up(value: float) -> float:

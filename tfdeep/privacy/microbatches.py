@@ -6,6 +6,7 @@ from tfdeep import backend
 from tfdeep.privacy.clipped_sum import ClippedSum, clip_and_sum, presence
 from tfdeep.privacy.per_example.gradients import widened
 from tfdeep.privacy.per_example.loss import filled
+from tfdeep.privacy.per_example.masks import mask_of, with_mask
 
 
 class Summation:
@@ -52,13 +53,7 @@ class Summation:
         count = 1
         if self.views is not None:
             count = self.views.count
-            x, augmented, _ = backend.stateless_call(
-                self.views.layer,
-                [],
-                augmented,
-                self.views.repeated(x),
-                training=True,
-            )
+            x, augmented = self.views.shown(x, augmented)
         batch = self.engine.run(trainable, state, x, y, weight, count)
         clipped = clip_and_sum(
             batch.gradients,
@@ -117,12 +112,17 @@ class Summation:
             ops.reshape(each, (-1, *each.shape[2:]))[:rows]
             for each in found[count:]
         ]
+        shown = tree.flatten(part.outputs)
+        outputs, masks = joined[2 : 2 + len(shown)], joined[2 + len(shown) :]
+        for index, each in enumerate(shown):
+            if mask_of(each) is not None:
+                outputs[index] = with_mask(outputs[index], masks.pop(0))
         return ClippedSum(
             sums,
             totals[3:],
             joined[0],
             *totals[:3],
-            outputs=tree.pack_sequence_as(part.outputs, joined[2:]),
+            outputs=tree.pack_sequence_as(part.outputs, outputs),
             losses=joined[1],
             state=state,
             augmented=augmented,
@@ -142,7 +142,9 @@ def _scalars(part):
 
 
 def _rows(part):
-    return [part.norms, part.losses, *tree.flatten(part.outputs)]
+    outputs = tree.flatten(part.outputs)
+    masks = [mask for mask in map(mask_of, outputs) if mask is not None]
+    return [part.norms, part.losses, *outputs, *masks]
 
 
 def _first(x):

@@ -1,6 +1,7 @@
 """What a private training run is allowed to do, decided before it starts."""
 
 import math
+import warnings
 from dataclasses import dataclass, field
 
 import keras
@@ -129,6 +130,14 @@ class Plan:
                 "Pass less than one over the number of examples, such as 1e-5."
             )
         self._set(delta=float(self.delta))
+        if self.delta * self.num_examples >= 1:
+            warnings.warn(
+                "`delta` should be far below one over the number of examples: "
+                "a mechanism that publishes one of them would keep this one. "
+                f"Received: delta={self.delta}, "
+                f"num_examples={self.num_examples}.",
+                stacklevel=4,
+            )
         self._check_budget()
         self._check_accountant()
 

@@ -18,6 +18,7 @@ from tfdeep.privacy.noise import NoiseSource
 from tfdeep.privacy.per_example import METHODS
 from tfdeep.privacy.private_evaluate import PrivateEvaluate
 from tfdeep.privacy.refusals import check_refused
+from tfdeep.privacy.truth import as_tensor, first_example, one_of
 from tfdeep.privacy.views import Views
 from tfdeep.training.taps import input_shape_of, symbols
 
@@ -216,12 +217,7 @@ class PrivateModel(PrivateEvaluate):
             lambda t: None if t is None else ops.convert_to_tensor(t),
             (x, y, sample_weight),
         )
-        if not self._loss_is_built:
-            # A loss of several outputs makes trackers when it is first used,
-            # which must not happen within the loss of one example.
-            self.compute_loss(y=parts[1], y_pred=self.base(parts[0]))
-            self.reset_metrics()
-            self._loss_is_built = True
+        self._make_loss(*parts)
         return self._summed(*parts)
 
     def describe_clipping(self) -> str:
@@ -255,6 +251,8 @@ class PrivateModel(PrivateEvaluate):
         self._check_left()
         check_data(self.plan, bound.arguments, self.accumulation())
         self._prepare()
+        if self.built and not self._private.checked:
+            self._check_loss(first_example(bound.arguments))
         self.noise.refresh()
         callbacks = bound.arguments.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -270,7 +268,29 @@ class PrivateModel(PrivateEvaluate):
         x, weight = (bound.arguments.get(n) for n in ("x", "sample_weight"))
         self._prepare()
         check_batch(self.plan, x, weight, self.accumulation())
+        if self.built and not self._private.checked:
+            y = bound.arguments.get("y")
+            self._check_loss(one_of((x, y, weight)))
         return super().train_on_batch(*args, **kwargs)
+
+    def _check_loss(self, example):
+        """Compare the engine with the truth on an example, if there is one."""
+        if example is not None:
+            example = tree.map_structure(as_tensor, example)
+            self._make_loss(*example)
+            self.check_engine(example)
+
+    def _make_loss(self, x, y, weight):
+        """Use the loss once: of several outputs, it makes trackers then.
+
+        That must not happen within the loss of one example.
+        """
+        if not self._loss_is_built:
+            self.compute_loss(
+                y=y, y_pred=self.base(x), sample_weight=weight, training=False
+            )
+            self.reset_metrics()
+            self._loss_is_built = True
 
     def _prepare(self):
         """What needs no batch to be refused, or known."""

@@ -1,6 +1,7 @@
 """What a private model does in training: one update, and its bookkeeping."""
 
 import math
+import warnings
 
 import keras
 from keras import ops, tree
@@ -11,6 +12,8 @@ from tfdeep.privacy.clipping import as_clipping
 from tfdeep.privacy.gate import check_step, most_rows
 from tfdeep.privacy.per_example import engine_for
 from tfdeep.privacy.per_example.purity import NotPrivateError
+from tfdeep.privacy.per_example.vectorized import Vectorized
+from tfdeep.privacy.truth import synthetic, wrong_weights
 from tfdeep.privacy.update import PrivateUpdate
 
 
@@ -106,6 +109,10 @@ class PrivateStep(backend.OwnStep):
         if not self.built:
             self.build(tree.map_structure(lambda t: t.shape, x))
         self.check_unchanged()
+        if not self._private.checked and backend.replica_count() == 1:
+            # Values of now, not those of a trace.
+            with backend.outside_of_traces(), keras.StatelessScope():
+                self.check_engine(synthetic((x, y, weight)))
         views = self.augmentation
         trainable, state = backend.read_variables(self.base)
         augmented = [] if views is None else views.layer.non_trainable_variables
@@ -122,6 +129,32 @@ class PrivateStep(backend.OwnStep):
         for variable, value in zip(augmented, clipped.augmented, strict=True):
             variable.assign(value)
         return clipped
+
+    def check_engine(self, example) -> None:
+        """Compare the engine with plain differentiation, on one example.
+
+        Args:
+            example: `(x, y, sample_weight)`, a batch of one, or `None`.
+        """
+        private = self._private
+        if private.checked or example is None:
+            return
+        private.checked = True
+        if isinstance(private.engine, Vectorized):
+            return
+        self._sees_examples = True
+        try:
+            wrong = wrong_weights(private.engine, self.base, self, example)
+        finally:
+            self._sees_examples = False
+        if wrong:
+            warnings.warn(
+                f"The gradients by {', '.join(wrong)} came out otherwise than "
+                "by plain differentiation, layer by layer. The whole model is "
+                "differentiated on one example at a time, which is slower.",
+                stacklevel=3,
+            )
+            private.engine = Vectorized(self.base, self)
 
     def check_unchanged(self) -> None:
         """Raise unless the model is as it was when it was compiled."""

@@ -19,7 +19,8 @@ by twice the clip norm; the number of examples is public.
 Sampling: this epsilon holds for batches of a fixed size that are each drawn \
 afresh without replacement. Batches cut from shuffled passes over the data \
 ({epochs:,} of them) are not; assuming nothing about the order, epsilon is \
-{passes:.3g}."""
+{passes:.3g}. That a data set or stream is shuffled, and of the stated size, is \
+the word of whoever made it."""
 
 NOT_COVERED = """\
 Not covered: more than one example of the same person; what else was computed \

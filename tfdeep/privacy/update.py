@@ -60,6 +60,7 @@ class PrivateUpdate:
         self.accumulation = accumulation
         self.views = views
         self.microbatch_size = microbatch_size
+        self.checked = False  # The engine, against plain differentiation.
         self._bound = False
         shapes = [tuple(variable.shape) for variable in variables]
         memory.hold_mechanism(mechanism.initial_state(shapes), mechanism.secret)

@@ -1,10 +1,12 @@
 """Whether a model can be trained privately: by rule, and by trial."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import ops, tree
 
-from tfdeep.inside import is_graph
+from tfdeep.inside import is_graph, layers_of
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.private_model import PrivateModel
 from tfdeep.privacy.refusals import check_refused
@@ -97,8 +99,9 @@ def _exchanged(tensor, index):
 def replace_batch_norm(model: keras.Model, groups: int = 16) -> keras.Model:
     """A copy of a model with GroupNormalization for BatchNormalization.
 
-    All other weights are those of the model. Gain and bias are kept where the
-    new layer has them; moving statistics are dropped.
+    All other weights are those of the model, and what is frozen stays so. Gain
+    and bias are kept, with what initialises, penalises or bounds them; moving
+    statistics are dropped.
 
     Args:
         model: a Functional or Sequential model.
@@ -129,7 +132,8 @@ def replace_batch_norm(model: keras.Model, groups: int = 16) -> keras.Model:
 
     def copy(layer):
         new = _replaced(layer, groups)
-        pairs.append((layer, new))
+        if isinstance(layer, keras.layers.Layer):
+            pairs.append((layer, new))
         return new
 
     functional = not isinstance(model, keras.Sequential)
@@ -140,22 +144,30 @@ def replace_batch_norm(model: keras.Model, groups: int = 16) -> keras.Model:
     )
     for old, new in pairs:
         _hand_over(old, new)
+    # From the whole to its parts: to freeze a part freezes all within it.
+    result.trainable = model.trainable
+    for old, new in pairs:
+        for before, after in zip(layers_of(old), layers_of(new), strict=True):
+            after.trainable = before.trainable
     check_refused(result)
     return result
 
 
 def _replaced(layer, groups: int):
+    if not isinstance(layer, keras.layers.Layer):
+        return layer  # An operation, which is no part of a model.
     if is_graph(layer):
         return replace_batch_norm(layer, groups)
     if not isinstance(layer, keras.layers.BatchNormalization):
         return type(layer).from_config(layer.get_config())
     channels = layer.moving_mean.shape[0]
-    config = layer.get_config()
-    names = ("name", "axis", "epsilon", "center", "scale", "dtype")
-    return keras.layers.GroupNormalization(
-        groups=max(n for n in range(1, groups + 1) if channels % n == 0),
-        **{name: config[name] for name in names},
-    )
+    kind = keras.layers.GroupNormalization
+    taken = inspect.signature(kind).parameters
+    config = {k: v for k, v in layer.get_config().items() if k in taken}
+    names = ("name", "dtype", "trainable")
+    config.update({name: layer.get_config()[name] for name in names})
+    fitting = max(n for n in range(1, groups + 1) if channels % n == 0)
+    return kind.from_config({**config, "groups": fitting})
 
 
 def _called(layer, *args, **kwargs):

@@ -3,9 +3,11 @@
 import keras
 from keras import ops, tree
 
+from tfdeep import backend
 from tfdeep.checks import check_positive
 from tfdeep.inside import layers_of
 from tfdeep.privacy.frozen import Frozen
+from tfdeep.privacy.per_example.isolation import layer_isolates
 
 MIXING = tuple(
     getattr(keras.layers, name)
@@ -60,7 +62,41 @@ class Views(Frozen):
         self.layer = layer
         self.count = int(count)
 
-    def repeated(self, x):
+    def shown(self, x, state: list) -> tuple:
+        """The views of a batch, those of each example one after the other.
+
+        A layer that is not known to keep examples apart is called on the
+        views of one example at a time.
+
+        Args:
+            x: inputs, a row per example.
+            state: values of the layer's variables, its random streams.
+
+        Returns:
+            `(views, new state)`.
+        """
+        if layer_isolates(self.layer):
+            return self._augmented(self._repeated(x), state)
+        leaves = tree.flatten(x)
+
+        def step(state, leaves):
+            one = [ops.expand_dims(each, 0) for each in leaves]
+            views, state = self._augmented(
+                self._repeated(tree.pack_sequence_as(x, one)), state
+            )
+            return state, tree.flatten(views)
+
+        state, found = backend.scan(step, list(state), leaves)
+        rows = [ops.reshape(each, (-1, *each.shape[2:])) for each in found]
+        return tree.pack_sequence_as(x, rows), state
+
+    def _augmented(self, x, state):
+        views, state, _ = backend.stateless_call(
+            self.layer, [], state, x, training=True
+        )
+        return views, state
+
+    def _repeated(self, x):
         """Each row `count` times, one after the other."""
         return tree.map_structure(
             lambda t: ops.repeat(t, self.count, axis=0), x

@@ -42,6 +42,11 @@ class Call:
         found = tree.flatten((self.args, self.kwargs))
         return [each for each in found if isinstance(each, keras.KerasTensor)]
 
+    @property
+    def rank(self) -> int | None:
+        """The least number of axes of its inputs; `None` without any."""
+        return min((len(each.shape) for each in self.inputs), default=None)
+
 
 def ends(model: keras.Model) -> tuple[Any, Any]:
     """Symbolic inputs and outputs of a Functional or Sequential model."""

@@ -101,7 +101,9 @@ class BookKeeping:
             ]
             steps[:] = [(step, count) for step, _, count in replay.records]
             kept = [tensors for _, tensors, _ in replay.records]
-            shown = tree.map_structure(lambda t: t[::views], outputs)
+            shown = outputs
+            if views > 1:
+                shown = tree.map_structure(lambda t: t[::views], outputs)
             return ops.sum(losses) / views, (shown, losses, ends, kept)
 
         _, (shown, losses, ends, kept), grads = backend.tapped_gradients(loss)

@@ -10,6 +10,7 @@ from keras import ops, tree
 from tfdeep import backend
 from tfdeep.inside import Reads
 from tfdeep.privacy.per_example.mapping import map_examples
+from tfdeep.privacy.per_example.masks import mask_of, with_mask
 from tfdeep.privacy.per_example.purity import NotPrivateError
 
 
@@ -61,11 +62,15 @@ def divided_by(model) -> int:
 
 def losses_of_rows(model, y, y_pred, weight):
     """The loss of each row of a batch, (rows,)."""
-    parts = (y, y_pred, weight)
+    masks = tree.map_structure(mask_of, y_pred)
+    parts = (y, y_pred, weight, masks)
     leaves = [each for each in tree.flatten(parts) if each is not None]
 
     def one(leaves):
-        return loss_of_one(model, *filled(parts, map(first_axis, leaves)))
+        y, y_pred, weight, masks = filled(parts, map(first_axis, leaves))
+        # The loss leaves out what the mask of an output does.
+        y_pred = tree.map_structure(with_mask, y_pred, masks)
+        return loss_of_one(model, y, y_pred, weight)
 
     return map_examples(one, leaves)
 

@@ -11,7 +11,8 @@ class _WithMask(keras.layers.Layer):
     """Returns its input with a mask attached."""
 
     def __init__(self, mask):
-        super().__init__(autocast=False)
+        # Without a name it would get one that TensorFlow does not take.
+        super().__init__(autocast=False, name="with_mask")
         self.supports_masking = True
         self.mask = lambda: mask  # Keras would track what it holds.
 
@@ -30,3 +31,15 @@ def mask_of(tensor):
 def with_mask(tensor, mask):
     """The tensor, with a mask attached if there is one."""
     return tensor if mask is None else _WithMask(mask)(tensor)
+
+
+def stand_in(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """A symbol in the place of another, with a mask of its own if that has one.
+
+    Layers that use a mask may take it off their input.
+    """
+    symbol = keras.KerasTensor(tensor.shape, tensor.dtype)
+    mask = mask_of(tensor)
+    if mask is not None:
+        symbol._keras_mask = keras.KerasTensor(mask.shape, "bool")
+    return symbol

@@ -22,7 +22,7 @@ from tfdeep.privacy.per_example.isolation import (
     layer_isolates,
     operation_isolates,
 )
-from tfdeep.privacy.per_example.masks import mask_of, with_mask
+from tfdeep.privacy.per_example.masks import mask_of, stand_in, with_mask
 from tfdeep.training.graph import Call, calls_between, ends
 
 
@@ -34,10 +34,10 @@ class Step:
         call: the call.
         rule: the `Rule` of a layer with trainable weights, or `None`.
         parts: the steps within it, where it is opened.
-        starts: the symbolic inputs of the parts, if they have their own: then
-            it is a model with a graph, which tells its layers whether it is
-            trained; else they have been told when they were called.
+        starts: the symbolic inputs of the parts.
         results: the symbolic outputs of the parts.
+        worn: the symbolic masks of these inputs, `None` where there is none.
+        masks: the same of the outputs.
     """
 
     call: Call
@@ -45,6 +45,8 @@ class Step:
     parts: list["Step"] = field(default_factory=list)
     starts: list = field(default_factory=list)
     results: list = field(default_factory=list)
+    worn: list = field(default_factory=list)
+    masks: list = field(default_factory=list)
 
 
 class CannotOpen(Exception):
@@ -69,18 +71,17 @@ def _step(call: Call, trusted: bool) -> Step:
             raise CannotOpen(call.path)
         return Step(call)
     if not layer.trainable_variables:
-        steps_of(call.parts)
-        if not layer_isolates(layer):
+        if not layer_isolates(layer, call.rank):
             raise CannotOpen(layer.name)
         return Step(call)
     rule = rule_for(call)
-    if rule is not None and layer_isolates(layer):
+    if rule is not None and layer_isolates(layer, call.rank):
         return Step(call, rule)
     try:
         return _opened(call)
     except CannotOpen:
         rule = mapped_rule_for(call)
-        if rule is None or not layer_isolates(layer):
+        if rule is None or not layer_isolates(layer, call.rank):
             raise
         return Step(call, rule)
 
@@ -95,11 +96,59 @@ def _opened(call: Call) -> Step:
         return Step(call, None, steps_of(call.parts), starts, results)
     if own_variables(layer):
         raise CannotOpen(layer.name)
-    outputs = tree.flatten(opened(layer, call.args, call.kwargs))
-    parts = calls_between(call.inputs, outputs, f"{call.path}/")
+    symbols = {id(each): stand_in(each) for each in call.inputs}
+    inputs = [symbols[id(each)] for each in call.inputs]
+    worn = [mask_of(each) for each in inputs]  # A layer may take them off.
+    args, kwargs = _handed_on(layer, call, symbols)
+    outputs = tree.flatten(opened(layer, args, kwargs))
+    begins = [*inputs, *filter(is_symbol, worn)]
+    masks = [mask_of(each) for each in outputs]
+    parts = calls_between(
+        begins, [*outputs, *filter(is_symbol, masks)], f"{call.path}/"
+    )
     _check_whole(layer, parts, outputs)
-    steps = steps_of(parts, trusted=layer_isolates(layer))
-    return Step(call, None, steps, [], outputs)
+    steps = steps_of(parts, trusted=layer_isolates(layer, call.rank))
+    return Step(call, None, steps, inputs, outputs, worn, masks)
+
+
+def _handed_on(layer, call: Call, symbols: dict) -> tuple:
+    """The arguments of a call, with the masks that Keras would hand on.
+
+    Keras gives a layer the masks of its inputs, `mask` of a single one and
+    `name_mask` of an argument `name`, when it is called; its `call` alone sees
+    none.
+
+    Args:
+        layer: the layer.
+        call: its call.
+        symbols: what stands in for its inputs, by their identity.
+    """
+    known = {id(mask_of(each)) for each in call.inputs}
+    given = {
+        name: value
+        for name, value in call.kwargs.items()
+        if not (name.endswith("mask") and id(value) in known)
+    }
+    args, kwargs = tree.map_structure(
+        lambda each: symbols.get(id(each), each), (call.args, given)
+    )
+    signature = inspect.signature(layer.call)
+    try:
+        arguments = signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise CannotOpen(layer.name) from error
+    tensors = {
+        name: value
+        for name, value in arguments.items()
+        if any(map(is_symbol, tree.flatten(value)))
+    }
+    for name, value in tensors.items():
+        argument = "mask" if len(tensors) == 1 else f"{name}_mask"
+        if argument in signature.parameters and kwargs.get(argument) is None:
+            masks = tree.map_structure(mask_of, value)
+            if any(map(is_symbol, tree.flatten(masks))):
+                kwargs[argument] = masks
+    return args, kwargs
 
 
 class _Opener(keras.layers.Layer):
@@ -152,7 +201,7 @@ def _check_whole(layer, parts: list[Call], outputs: list) -> None:
         for variable in part.operation.variables
     }
     check_arguments(parts, layer.name)
-    if any(not isinstance(each, keras.KerasTensor) for each in outputs) or any(
+    if not all(map(is_symbol, outputs)) or any(
         id(v) not in used for v in layer.trainable_variables
     ):
         raise CannotOpen(layer.name)
@@ -163,6 +212,11 @@ def check_arguments(calls: list[Call], name: str) -> None:
     arguments = tree.flatten([(call.args, call.kwargs) for call in calls])
     if any(isinstance(each, keras.Variable) for each in arguments):
         raise CannotOpen(name)
+
+
+def is_symbol(value) -> bool:
+    """Whether it is a symbolic tensor."""
+    return isinstance(value, keras.KerasTensor)
 
 
 def takes_training(layer) -> bool:
@@ -218,10 +272,7 @@ class Replay:
         if training is not None and takes_training(call.operation):
             kwargs["training"] = training
         if step.parts:
-            tensors = [self._value(each) for each in call.inputs]
-            starts = step.starts or call.inputs
-            told = kwargs.get("training", True) if step.starts else None
-            outputs = self.run(step.parts, starts, tensors, step.results, told)
+            outputs = self._by_parts(step, args, kwargs)
         elif step.rule is not None:
             outputs = self._by_rule(step, args, kwargs)
         else:
@@ -230,6 +281,22 @@ class Replay:
             call.outputs, tree.flatten(outputs), strict=True
         ):
             self._values[id(symbol)] = tensor
+
+    def _by_parts(self, step: Step, args, kwargs):
+        tensors = [self._value(each) for each in step.call.inputs]
+        if is_graph(step.call.operation):
+            # It tells its layers whether it is trained; those of other layers
+            # have been told when they were called.
+            told = kwargs.get("training", True)
+            return self.run(
+                step.parts, step.starts, tensors, step.results, told
+            )
+        for symbol, tensor in zip(step.worn, tensors, strict=True):
+            if symbol is not None:
+                self._values[id(symbol)] = mask_of(tensor)
+        outputs = self.run(step.parts, step.starts, tensors, step.results, None)
+        masks = [self._value(mask) for mask in step.masks]
+        return _as_called(step.call.operation, args, outputs, masks)
 
     def _by_rule(self, step: Step, args, kwargs):
         before = self._marks
@@ -243,6 +310,22 @@ class Replay:
             outputs, kept = step.rule.forward(self._mark, *args, **kwargs)
         self.records.append((step, kept, self._marks - before))
         return outputs
+
+
+def _as_called(layer, args, outputs: list, masks: list) -> list:
+    """Outputs with the masks that Keras attaches when a layer is called."""
+    if layer.supports_masking and args and any(each is None for each in masks):
+        before = tree.map_structure(mask_of, args[0])
+        found = tree.flatten(layer.compute_mask(args[0], before))
+        found += [None] * (len(masks) - len(found))
+        masks = [
+            new if old is None else old
+            for old, new in zip(masks, found, strict=True)
+        ]
+    return [
+        with_mask(output, mask)
+        for output, mask in zip(outputs, masks, strict=True)
+    ]
 
 
 def as_started(symbols: list, tensors: list) -> list:

@@ -12,6 +12,7 @@ from tfdeep.privacy.per_example.gradients import Gradients, Instances
 from tfdeep.privacy.per_example.loss import filled, first_axis, loss_of_one
 from tfdeep.privacy.per_example.mapped import maps_one_by_one
 from tfdeep.privacy.per_example.mapping import map_examples
+from tfdeep.privacy.per_example.masks import mask_of, with_mask
 from tfdeep.privacy.per_example.purity import pure_call
 
 STRIDE = 2654435761  # Of Knuth's multiplicative hash: spreads small numbers.
@@ -28,10 +29,14 @@ def seed_indices(model) -> list[int]:
 
 
 def seeds_of_examples(seed, count):
-    """(count, 2) states of streams, made from one of shape (2,)."""
+    """(count, ..., 2) states of streams, made from one of shape (..., 2).
+
+    Layers that are stacked have a stream each.
+    """
     steps = ops.cast(ops.arange(1, count + 1), seed.dtype)
-    first = seed[0] + steps * ops.cast(STRIDE, seed.dtype)
-    return ops.stack([first, ops.zeros_like(first) + seed[1]], axis=1)
+    steps = ops.reshape(steps, (-1, *(1,) * (len(seed.shape) - 1)))
+    first = seed[..., 0] + steps * ops.cast(STRIDE, seed.dtype)
+    return ops.stack([first, ops.zeros_like(first) + seed[..., 1]], axis=-1)
 
 
 class Vectorized:
@@ -74,7 +79,9 @@ class Vectorized:
         def one(arguments):
             leaves, seeds = arguments
             x, y, weight = filled(parts, leaves)
-            return self._one(trainable, self._with(state, seeds), x, y, weight)
+            return self.one_example(
+                trainable, self._with(state, seeds), x, y, weight
+            )
 
         grads, outputs, losses, ends = map_examples(
             one, (leaves, seeds), self.loop
@@ -82,7 +89,7 @@ class Vectorized:
         new_state = self._with(
             state,
             [
-                ops.stack([state[i][0], end[0]])
+                ops.stack([state[i][..., 0], end[0]], axis=-1)
                 for i, end in zip(self.seeds, ends, strict=True)
             ],
         )
@@ -95,7 +102,7 @@ class Vectorized:
             state[index] = seed
         return state
 
-    def _one(self, trainable, state, x, y, weight):
+    def one_example(self, trainable, state, x, y, weight):
         """Gradients, outputs of the first view, loss and ends of streams."""
         y, weight = (
             tree.map_structure(
@@ -115,11 +122,11 @@ class Vectorized:
             shown = [y_pred]
             if views > 1:
                 shown = [
-                    tree.map_structure(lambda t, k=k: t[k : k + 1], y_pred)
+                    tree.map_structure(lambda t, k=k: _view(t, k), y_pred)
                     for k in range(views)
                 ]
             losses = [loss_of_one(self.owner, y, v, weight) for v in shown]
-            ends = [new_state[i][1] for i in self.seeds]
+            ends = [new_state[i][..., 1] for i in self.seeds]
             first = tree.map_structure(lambda t: t[0], shown[0])
             value = sum(losses) / views
             return value, (first, value, ends)
@@ -128,6 +135,13 @@ class Vectorized:
             loss, list(trainable)
         )
         return grads, first, value, ends
+
+
+def _view(tensor, number):
+    """One view of an example, a batch of one, with its mask."""
+    mask = mask_of(tensor)
+    rows = slice(number, number + 1)
+    return with_mask(tensor[rows], None if mask is None else mask[rows])
 
 
 def _by_view(tensor, views):

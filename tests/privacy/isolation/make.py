@@ -1,0 +1,68 @@
+"""Write the table of layers that keep examples apart, from trials.
+
+python -m tests.privacy.isolation.make
+"""
+
+import json
+from pathlib import Path
+
+import keras
+
+from tests.privacy.isolation.cases import (
+    WITHOUT,
+    inputs_of,
+    keras_cases,
+    own_cases,
+)
+from tests.privacy.isolation.trial import Mixes, check_keeps_apart
+from tfdeep.inside import layers_of
+from tfdeep.privacy.per_example import isolation
+
+PATH = Path(isolation.__file__).with_name("isolation.json")
+
+
+def found() -> tuple[dict, dict]:
+    """The classes that keep examples apart, and why others do not."""
+    good: dict[type, None] = {}
+    bad: dict[str, str] = {}
+    for cases in (keras_cases(), own_cases()):
+        for name, make in cases.items():
+            model = make()
+            try:
+                check_keeps_apart(model, inputs_of(model))
+            except Mixes as reason:
+                bad[name] = str(reason)
+                continue
+            good.update(dict.fromkeys(map(type, layers_of(model))))
+    names = {*bad, *WITHOUT}
+    kept = [
+        kind
+        for kind in good
+        if kind.__name__ not in names
+        and not issubclass(kind, (keras.layers.InputLayer, keras.Model))
+        or kind is keras.layers.InputLayer
+    ]
+    return {kind: None for kind in kept}, bad
+
+
+def made(kinds) -> dict:
+    """The table of these classes."""
+    lines = {}
+    for kind in kinds:
+        name = isolation.name_of(kind)
+        if name.startswith("keras."):
+            lines[name] = isolation.source_of(kind)
+        elif name.startswith("tfdeep."):
+            lines[name] = "here"
+    return {
+        "keras": [keras.version()],
+        "layers": dict(sorted(lines.items())),
+    }
+
+
+if __name__ == "__main__":
+    kinds, bad = found()
+    for name, reason in bad.items():
+        print(f"{name}: {reason}")
+    PATH.write_text(json.dumps(made(kinds), indent=1) + "\n", "utf-8")
+    print(f"{len(kinds)} classes")
