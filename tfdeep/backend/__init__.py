@@ -9,6 +9,7 @@ from tfdeep.backend.conditional import conditional_call
 from tfdeep.backend.dispatch import (
     after,
     as_written,
+    at_once,
     compiled_pullback,
     custom_vjp,
     draws,
@@ -45,6 +46,7 @@ __all__ = [
     "OwnStep",
     "after",
     "as_written",
+    "at_once",
     "compiled_pullback",
     "conditional_call",
     "custom_vjp",

@@ -147,6 +147,18 @@ def runs_eagerly() -> bool:
     return _module("runs_eagerly").runs_eagerly()
 
 
+def at_once(function, *arguments):
+    """Call a function that is called once only, in the way that starts soonest.
+
+    Args:
+        function: of nested structures of tensors, to one.
+        *arguments: its arguments; `None` may be among the leaves.
+    """
+    if keras.backend.backend() == "jax":
+        return _module("at_once").at_once(function, *arguments)
+    return function(*arguments)
+
+
 def outside_of_traces():
     """A context in which operations run now, whatever is being traced."""
     if keras.backend.backend() not in _MODULES:

@@ -61,6 +61,11 @@ def has_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
+def at_once(function, *arguments):
+    # Operation by operation, each would be compiled.
+    return jax.jit(function)(*arguments)
+
+
 def outside_of_traces():
     return jax.ensure_compile_time_eval()
 

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfdeep import backend
 from tfdeep.privacy.per_example.vectorized import Vectorized
 
 # By how much a gradient may differ, of its own size, by rounding alone.
@@ -33,15 +34,20 @@ def wrong_weights(engine, model, owner, example) -> list[str]:
     rng = np.random.default_rng(0)
     trainable = [moved(variable, rng) for variable in model.trainable_variables]
     state = [variable.value for variable in model.non_trainable_variables]
-    kept = ops.convert_to_tensor([True])
-    batch = engine.run(trainable, state, x, y, weight)
-    ours = [each[0] for each in batch.gradients.records(kept)]
     alone = Vectorized(model, owner, loop=True)
-    y, weight = (
-        tree.map_structure(lambda t: None if t is None else t[0], each)
-        for each in (y, weight)
-    )
-    theirs, *_ = alone.one_example(trainable, state, x, y, weight)
+
+    def both(trainable, state, x, y, weight):
+        batch = engine.run(trainable, state, x, y, weight)
+        kept = ops.convert_to_tensor([True])
+        ours = [each[0] for each in batch.gradients.records(kept)]
+        y, weight = (
+            tree.map_structure(lambda t: None if t is None else t[0], each)
+            for each in (y, weight)
+        )
+        theirs, *_ = alone.one_example(trainable, state, x, y, weight)
+        return ours, list(theirs)
+
+    ours, theirs = backend.at_once(both, trainable, state, x, y, weight)
     return [
         variable.path
         for variable, one, other in zip(
