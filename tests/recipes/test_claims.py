@@ -17,6 +17,7 @@ NOT_HELD = {
     ("resnext", "lower error"),
     ("autoinit", "without data"),
     ("resnet-batch-entropy", "lower error"),
+    ("deep-supervision", "early layers separate"),
     ("relay", "beats one loss"),
     ("relay", "beats all-reach"),
     ("private", "the pieces help"),
