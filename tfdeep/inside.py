@@ -25,6 +25,16 @@ def is_graph(model: Any) -> bool:
     )
 
 
+def own_methods(model: keras.Model, *names: str) -> list[str]:
+    """Which of these methods are not those of `keras.Model`."""
+    return [
+        name
+        for name in names
+        if name in vars(model)
+        or getattr(type(model), name) is not getattr(keras.Model, name)
+    ]
+
+
 def without_names(config: Any) -> Any:
     """A configuration without the names and seeds in it, at any depth."""
     if isinstance(config, (list, tuple)):

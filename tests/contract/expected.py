@@ -7,11 +7,6 @@ import pytest
 
 from tests.helpers import BACKEND
 
-WRAPPERS = (
-    "BatchEntropyRegularizer",
-    "DeepSupervision",
-    "RelayBackpropagation",
-)
 FORGOTTEN = "parts made in `build` forget that they are frozen"
 MASKLESS = ("Recompute", "Repeat", "ReversibleStack")
 FORGETFUL = {
@@ -60,17 +55,6 @@ FAILING: dict[str, dict] = {
         "unstack": "the copies of a frozen layer are not frozen",
     },
     "wrapped": {
-        **{
-            (name, hard): reason
-            for name in WRAPPERS
-            for hard, reason in {
-                "own weight": "a weight used in a model's own `call` is frozen",
-                "tied": "a kernel used a second time is frozen there",
-                "own branch": "`if training:` is fixed to inference",
-                "own loss": "a model's own `compute_loss` is ignored",
-                "own step": "a model's own `train_step` is ignored",
-            }.items()
-        },
         **{
             (name, "masked"): "the pooling of a head counts padding"
             for name in ("DeepSupervision", "RelayBackpropagation")

@@ -98,7 +98,8 @@ class BatchEntropyMonitor(keras.callbacks.Callback):
         if isinstance(model, TrainingWrapper):
             model = model.plain()
         if self._interior is None or self._interior.model is not model:
-            interior = Interior(model, shapes_of(self._inputs))
+            shapes = shapes_of(self._inputs)
+            interior = Interior(model, shapes, training=False)
             self._watched = EntropyLayers(interior, self.layers)
             interior.open(interior.at(set(self._watched.paths)))
             self.names = list(self._watched.names)

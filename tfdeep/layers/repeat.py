@@ -62,7 +62,7 @@ class Repeat(keras.layers.Layer):
         num_repeats: positive integer, n.
         survival_probabilities: optional list of n floats in [0, 1], the
             probabilities of *keeping* a copy; `linear_survival` gives the
-            paper's.
+            paper's. In private training each example decides by itself.
         recompute: `False`, `True` or `"sqrt"`.
         seed: optional integer, the start of the decisions' random streams
             where the layer does not make them by itself.

@@ -60,7 +60,9 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
         training:   b f(x)
         inference:  p f(x)
 
-    `survival_probability=1` is the plain branch.
+    `survival_probability=1` is the plain branch. In private training
+    (`tfdeep.privacy.PrivateModel`) each example has a draw of its own, and
+    nothing is saved.
 
     On a CPU, TensorFlow with `jit_compile=True` runs convolutions inside a
     conditional by a slow path of XLA, so that there the time is *not* saved;

@@ -40,11 +40,13 @@ class PrivateCompile(PrivateStep):
             elif plain is not None:
                 bound.arguments["metrics"] = plain
         super().compile(*bound.args, **bound.kwargs)
+        self.compiled = False  # Until nothing has been refused.
         self._loss_is_built = False
         self._check_optimizer(self.optimizer)
         self._check_accumulation()
         if self.built:
             self._begin()
+        self.compiled = True
 
     def overridden(self, names: tuple[str, ...]) -> list[str]:
         """Which of these methods a subclass of `PrivateModel` defines."""

@@ -35,16 +35,22 @@ class PrivateModel(PrivateEvaluate):
 
     where g_i is the gradient of the compiled loss of example i alone, a batch
     of one, times its weight. `.base` is the model as it was given, and stays
-    plain. Updates are counted in a weight: the count is saved, resumed, and
-    not reset by compiling. `fit` stops before the update that would exceed
-    the plan; `epsilon` is in its logs. Training losses and metrics, and
-    `clipped_fraction`, are computed from the data without noise: they are not
-    private.
+    plain. Updates are counted by the model: the count is saved with it, and
+    never falls while it lives, whatever weights or files it is given. `fit`
+    stops before the update that would exceed the plan; `epsilon` is in its
+    logs. Training losses and metrics, and `clipped_fraction`, are computed
+    from the data without noise: they are not private.
+
+    What depends on the trainable weights, the optimizer or the settings is
+    made anew by `compile`. Layers that skip something at random, such as
+    `StochasticDepth`, decide for each example by itself.
 
     Gradients are had by book-keeping where a layer is known, from one forward
     and one backward pass; by running the layer again on each example where it
     is not; and by running the whole model on each example where its layers
-    cannot be told apart. `describe_clipping()` lists which.
+    cannot be told apart. `describe_clipping()` lists which. Before the first
+    step the gradients of one example are compared with plain differentiation;
+    if they differ, the last of these ways is taken, with a warning.
 
     Noise is drawn from the operating system's entropy and nothing else; under
     `tf.distribute` it is added once for all devices.

@@ -2,7 +2,7 @@
 
 import keras
 
-from tfdeep.inside import layers_of
+from tfdeep.inside import layers_of, own_methods
 from tfdeep.layers.entropy import BatchEntropy
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.views import MIXING
@@ -47,9 +47,7 @@ def _problems_of_methods(model) -> list[str]:
         f"{type(model).__name__} has a `{name}` of its own, which would be "
         "ignored: PrivateModel takes the compiled loss of single examples. "
         "Override `compute_loss` in a subclass of PrivateModel."
-        for name in ("train_step", "compute_loss")
-        if getattr(type(model), name) is not getattr(keras.Model, name)
-        or name in vars(model)
+        for name in own_methods(model, "train_step", "compute_loss")
     ]
 
 

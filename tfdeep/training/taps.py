@@ -1,12 +1,13 @@
 """What a wrapper sees of the model inside: tensors of its inner layers."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops, tree
 
-from tfdeep.inside import is_graph
+from tfdeep.inside import Reads, is_graph
 from tfdeep.layers.entropy import collected_entropies
 from tfdeep.training.graph import (
     Call,
@@ -46,15 +47,22 @@ class Interior:
     Args:
         model: a built model, no wrapper.
         input_shape: the shape, or structure of shapes, it is built for.
+        training: whether it is going to run in training mode: what a
+            hand-written model does then alone is among its calls.
     """
 
-    def __init__(self, model: keras.Model, input_shape: Any):
+    def __init__(
+        self, model: keras.Model, input_shape: Any, training: bool = True
+    ):
         self.model = model
         self.reporters = reporters_of(model)
-        self.inputs, self.outputs = _symbolic(model, input_shape)
+        with Reads() as reads:
+            self.inputs, self.outputs = _symbolic(model, input_shape, training)
         self.calls: list[Call] = []
+        self._read: list = reads.variables
         if self.inputs is not None:
             self.calls = calls_between(self.inputs, self.outputs)
+            self._read += variables_among(self.calls)
         self._view: keras.Model | None = None
         self._stages: Stages | None = None
         self._taps: list[Call] = []
@@ -67,6 +75,18 @@ class Interior:
                 "be called with a symbolic tensor. Its inner layers cannot be "
                 "tapped by name. Use keras.ops in its `call`; or, for "
                 "entropies, put tfdeep.layers.BatchEntropy layers into it."
+            )
+
+    def _check_read(self) -> None:
+        """Raise if a view of the model would hold a weight of now for ever."""
+        if self._read:
+            names = ", ".join(variable.path for variable in self._read)
+            raise ValueError(
+                f"The model {self.model.name!r} uses {names} in its own "
+                "`call`, where a view of its inner layers would see what they "
+                "were when it was made. Put each into a layer of its own, "
+                "which returns it or applies it; or, for entropies, put "
+                "tfdeep.layers.BatchEntropy layers into the model."
             )
 
     def at(self, paths: set[str]) -> list[Call]:
@@ -93,6 +113,7 @@ class Interior:
         """Choose the calls whose output `run` shows."""
         self._taps = taps
         if taps:
+            self._check_read()
             self._view = tapped_view(
                 self.inputs, self.outputs, self.calls, taps
             )
@@ -103,6 +124,7 @@ class Interior:
 
     def divide(self, division: Division, paths: set[str]) -> None:
         """Cut the model, and choose the calls whose output `run` shows."""
+        self._check_read()
         self._stages = Stages(self.model, self.program(), division, paths)
 
     def run(self, inputs, reports: bool, training: bool = True) -> Tapped:
@@ -156,14 +178,24 @@ def _mean_report(name: str, entropies: list):
         ) from error
 
 
-def _symbolic(model: keras.Model, input_shape: Any) -> tuple[Any, Any]:
+def variables_among(calls: list[Call]) -> list:
+    """The variables that are arguments of calls: they belong to none."""
+    arguments = tree.flatten([(call.args, call.kwargs) for call in calls])
+    return [each for each in arguments if isinstance(each, keras.Variable)]
+
+
+def _symbolic(
+    model: keras.Model, input_shape: Any, training: bool
+) -> tuple[Any, Any]:
     """Symbolic inputs and outputs of a model; `None` if it has none."""
     if is_graph(model):
         return ends(model)
     inputs = symbols(input_shape)
+    told = "training" in inspect.signature(model.call).parameters
+    kwargs = {"training": training} if told else {}
     try:
         # Past `__call__`, which would show one call: that of the model.
-        outputs = model.call(inputs)
+        outputs = model.call(inputs, **kwargs)
     except Exception:  # Whatever a hand-written model does with a symbol.
         return None, None
     known = all(isinstance(t, keras.KerasTensor) for t in tree.flatten(outputs))

@@ -12,11 +12,24 @@ import keras
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.inside import own_methods
 from tfdeep.training.stages import Division
 from tfdeep.training.streams import Check
 from tfdeep.training.taps import Interior, Tapped, input_shape_of, symbols
 from tfdeep.training.watch import check_fit
 from tfdeep.training.weight_decay import exclude_from_weight_decay
+
+
+def check_trained_by_keras(model: keras.Model, wrapper: str) -> None:
+    """Raise if a model trains in a way of its own, which is passed by."""
+    own = own_methods(model, "train_step", "compute_loss")
+    if own:
+        raise ValueError(
+            f"The model {model.name!r} ({type(model).__name__}) has a "
+            f"`{own[0]}` of its own, which {wrapper} would ignore: it trains "
+            "by the compiled loss and a term of its own. Remove it, or "
+            "override it in a subclass of the wrapper."
+        )
 
 
 class TrainingWrapper(keras.Model):
@@ -39,6 +52,8 @@ class TrainingWrapper(keras.Model):
                 f"`model` came as {type(model).__name__}. "
                 f"{type(self).__name__} wraps a keras.Model. Pass one."
             )
+        if not isinstance(model, TrainingWrapper):
+            check_trained_by_keras(model, type(self).__name__)
         # The model inside casts its inputs as it is used to.
         super().__init__(autocast=False, dtype=model.dtype_policy, **kwargs)
         self.base = model
