@@ -94,7 +94,7 @@ def test_a_refused_batch_releases_nothing_of_those_before(
     before = model.base.get_weights()
     rows = [slice(0, 8), slice(8, 16), slice(16, 24), slice(0, 32)]
     parts = [tuple(each[part] for each in data) for part in rows]
-    with pytest.raises(NotPrivateError, match="1 batches came"):
+    with pytest.raises(NotPrivateError, match="Received: 1 batches"):
         model.fit(
             (part for part in parts),
             steps_per_epoch=4,

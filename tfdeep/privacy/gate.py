@@ -76,8 +76,9 @@ def check_step(plan, x, sample_weight, accumulation: int) -> None:
     check_whole_samples(accumulation)
     if sample_weight is None:
         raise NotPrivateError(
-            "A batch came without weights, and the plan accounts for "
-            "Poisson samples, whose padding has weight 0. Pass the three "
+            "A batch must have sample weights, as the plan accounts for "
+            "Poisson samples, whose padding has weight 0. Received: a batch "
+            "without weights. Pass the three "
             "parts of a batch of tfdeep.privacy.poisson_batches, or make "
             "the plan with sampling='shuffled'."
         )
@@ -107,9 +108,10 @@ def check_whole_samples(accumulation: int) -> None:
     """Raise `NotPrivateError` if a Poisson sample would be part of an update."""
     if accumulation > 1:
         raise NotPrivateError(
-            "The optimizer came with gradient accumulation, and the data with "
-            "Poisson samples. A sample is one whole update. Leave "
-            "`gradient_accumulation_steps` out, and use `microbatch_size`."
+            "A Poisson sample is one whole update, and must not be a part of "
+            "several. Received: an optimizer with "
+            f"gradient_accumulation_steps={accumulation}. Leave it out, and "
+            "use `microbatch_size`."
         )
 
 
@@ -137,17 +139,19 @@ def _check_shuffled(plan, x, arguments, accumulation):
         return
     if backend.process_count() > 1:
         raise NotPrivateError(
-            f"`fit` came with arrays in {backend.process_count()} processes. "
-            "Keras shuffles in each of them by itself: examples would be twice "
-            "in an epoch, or in an update. Pass poisson_batches(x, y, plan), "
+            "Arrays must be shuffled in common, and Keras shuffles in each "
+            "process by itself: examples would be twice in an epoch, or in an "
+            f"update. Received: arrays in {backend.process_count()} processes. "
+            "Pass poisson_batches(x, y, plan), "
             "which draws in common, or each process's own part of the data as "
             "a stream."
         )
     if not arguments.get("shuffle", True):
         raise NotPrivateError(
-            "`fit` came with arrays and shuffle=False, and the plan accounts "
-            "for batches in random order. In the order of the data its epsilon "
-            f"would be {plan.epsilon_of_passes():.4g}. Leave `shuffle` out."
+            "Arrays must be shuffled, as the plan accounts for batches in "
+            "random order: in the order of the data its epsilon would be "
+            f"{plan.epsilon_of_passes():.4g}. Received: shuffle=False. Leave "
+            "`shuffle` out."
         )
     split = arguments.get("validation_split") or 0.0
     examples = math.floor(arrays[0].shape[0] * (1.0 - split))

@@ -38,9 +38,10 @@ class Ledger(keras.callbacks.Callback):
         refused = self.model.count_of_refused() - self._refused
         if refused:
             raise NotPrivateError(
-                f"{refused} batches came with more rows than the plan is "
-                "about, or with a sum that is not finite. They were not used: "
-                "an example would be in more updates than were accounted for. "
+                "Batches must have no more rows than the plan is about, and a "
+                "finite sum: an example would be in more updates than were "
+                f"accounted for. Received: {refused} batches of another kind, "
+                "which were not used. "
                 "Make batches of `plan.batch_size`, or a plan for these."
             )
         if logs is not None:

@@ -114,9 +114,9 @@ class Memory(keras.layers.Layer):
             return
         if old:
             raise ValueError(
-                f"The model came with a mechanism whose state has shapes "
-                f"{shapes}, where it had {old}. What was released so far "
-                "belongs to the old one. Make a new PrivateModel."
+                f"The state of the mechanism must keep its shapes, {old}: what "
+                "was released so far belongs to it. Received: a mechanism "
+                f"whose state has shapes {shapes}. Make a new PrivateModel."
             )
         self._secret = secret
         names = [f"state_{index}" for index in range(len(values))]

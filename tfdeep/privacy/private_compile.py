@@ -56,8 +56,9 @@ class PrivateCompile(PrivateStep):
         """Raise if a subclass trains past the clip, or past the base."""
         for name in self.overridden(OURS):
             raise NotPrivateError(
-                f"{type(self).__name__} came with a `{name}` of its own. It "
-                "could train past the clip and the noise. Override "
+                f"A subclass of PrivateModel must not define `{name}`, which "
+                "could train past the clip and the noise. Received: "
+                f"{type(self).__name__}, with a `{name}` of its own. Override "
                 "`compute_loss`, or use callbacks."
             )
 
