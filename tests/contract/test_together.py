@@ -23,18 +23,14 @@ from tests.contract import test_transforms as transforms
 from tests.contract import test_wrappers as wrappers
 from tests.contract.cases import CASES
 from tests.contract.expected import failing
-from tests.contract.hard_use import FROZEN, freeze
+from tests.contract.hard_use import FROZEN
 from tests.contract.harness import (
     BACKEND,
     HAS_TENSORFLOW,
-    calls_in_training,
     disturb,
-    images,
-    model_of,
     run_child,
 )
 from tests.contract.together import (
-    CANNOT_BE_CALLED,
     FEW,
     LAYERS,
     MAIN,
@@ -57,7 +53,6 @@ FROZEN_CASES = [
     for name in FEW
     for what in FROZEN
     for way in ("loaded", "cloned")
-    if (name, what) not in CANNOT_BE_CALLED
 ]
 
 
@@ -106,13 +101,6 @@ def test_frozen(name, what, way, loaded):
     if what == "all":
         assert not any(before["trained"]) and not any(before["moved"])
     assert loaded[way][what][name] == before
-
-
-@pytest.mark.parametrize(("name", "what"), failing("frozen", CANNOT_BE_CALLED))
-def test_a_frozen_layer_can_be_called(name, what):
-    model = model_of(name)
-    assert freeze(model.layers[2], what)
-    calls_in_training(model, images(name), 1)
 
 
 @pytest.mark.skipif(

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from tests.contract.cases import CASES, is_variant, layer_names
-from tests.contract.expected import FAILING
 from tests.contract.hard_use import freeze, what_trains
 from tests.contract.harness import BACKEND, around, build, images, targets
 
@@ -16,8 +15,6 @@ MAIN = [name for name in CASES if not is_variant(name)]
 LAYERS = [*filter(MAIN.__contains__, layer_names())]
 # What is made of these layers is shown by two nets where it takes long.
 FEW = [*LAYERS, "DenseNet", "ResNet"]
-# Frozen so, these raise when they are called, as long as that is expected.
-CANNOT_BE_CALLED = [case for case in FAILING["frozen"] if len(case) == 2]
 
 
 def together(names: list[str], settings: dict | None = None) -> keras.Model:
@@ -63,8 +60,7 @@ def frozen(what: str) -> keras.Model:
     """The model of the main cases, each frozen in part."""
     model = together(FEW)
     for name in FEW:
-        if (name, what) not in CANNOT_BE_CALLED:
-            freeze(model.get_layer(key_of(name)), what)
+        freeze(model.get_layer(key_of(name)), what)
     return model
 
 

@@ -120,19 +120,25 @@ class TestGradInit:
         assert any(np.any(y != noise[0]) for y in noise)
         assert model.layers[0].survival_probabilities == (0.5, 0.5, 0.5)
 
-    def test_scales_the_stacked_weights(self):
-        model = net(Repeat(noisy(32), 3))
+    @pytest.mark.parametrize("within", [False, True])
+    def test_each_copy_has_the_scale_of_its_layer(self, within):
+        layer = Repeat(keras.layers.Dense(32, "relu"), 3)
+        model = net(Repeat(layer, 2) if within else layer)
+        in_a_row = (lambda m: unstack(unstack(m))) if within else unstack
+        plain = in_a_row(model)
         x, y = images(64, 32), np.arange(64) % 4
-        before = arrays(model.layers[0].weights)[0]
-        init = GradInit(iterations=3, verbose=0, seed=0)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        init.initialize_model(model, (x, y), loss, 32)
-        after = arrays(model.layers[0].weights)[0]
-        (scale,) = [
-            value
-            for path, value in init.scales.items()
-            if path.endswith("dense.kernel")
-        ]
-        assert scale != 1.0
-        np.testing.assert_allclose(after, before * scale, rtol=1e-5)
-        assert all(np.isfinite(init.history["norm"]))
+        searches = []
+        for each in (model, plain):
+            init = GradInit(iterations=5, verbose=0, seed=0)
+            init.initialize_model(each, (x, y), loss, 32)
+            searches.append(init)
+        ours, theirs = (np.array(each.history["scales"]) for each in searches)
+        assert len(set(ours[-1])) > 1
+        # A stack has all kernels, then all biases, which are 0: not scaled.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+        *_, last, _ = searches[0].scales
+        assert last.endswith("kernel[1][2]" if within else "kernel[2]")
+        pairs = zip(in_a_row(model).weights, plain.weights, strict=True)
+        for a, b in pairs:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-4, 1e-6)

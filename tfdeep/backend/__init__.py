@@ -8,6 +8,7 @@ backend that has a file here.  The other primitives, `stateless` and
 from tfdeep.backend.conditional import conditional_call
 from tfdeep.backend.dispatch import (
     after,
+    as_step,
     as_written,
     at_once,
     compiled_pullback,
@@ -45,6 +46,7 @@ from tfdeep.backend.stateless import (
 __all__ = [
     "OwnStep",
     "after",
+    "as_step",
     "as_written",
     "at_once",
     "compiled_pullback",

@@ -113,6 +113,17 @@ def as_branch(function):
     return _module("as_branch").as_branch(function)
 
 
+def as_step(function):
+    """The function as it is best in a loop that a gradient is taken of.
+
+    Without it, TensorFlow cannot compile products of three axes and more by
+    XLA where the size of the batch is unknown.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    return _module("as_step").as_step(function)
+
+
 def as_written(function):
     """The function, not to be rewritten by whatever traces it.
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfdeep.backend.jax_convolution import in_plain_layout
-from tfdeep.backend.stateless import read_variables
+from tfdeep.backend.stateless import read_variables, state_of
 
 # Of what is drawn at once: 4,096 to about a million normal values.
 LENGTHS = tuple(4**power for power in range(6, 11))
@@ -223,7 +223,7 @@ def pullbacks(layer, function, primals, selections):
     trainable, state = jax.lax.stop_gradient(read_variables(layer))
     mapping = [
         *zip(layer.trainable_variables, trainable, strict=True),
-        *zip(layer.non_trainable_variables, state, strict=True),
+        *zip(state_of(layer), state, strict=True),
     ]
     outputs = function(primals)
 

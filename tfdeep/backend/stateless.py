@@ -11,32 +11,34 @@ def read_variables(layer):
     """Return the values of a layer's (trainable, other) variables."""
     return (
         [v.value for v in layer.trainable_variables],
-        [v.value for v in layer.non_trainable_variables],
+        [v.value for v in state_of(layer)],
     )
 
 
 def write_variables(layer, state) -> None:
-    """Assign new values to the non-trainable variables of a layer."""
-    for variable, value in zip(
-        layer.non_trainable_variables, state, strict=True
-    ):
+    """Assign new values to the state of a layer."""
+    for variable, value in zip(state_of(layer), state, strict=True):
         variable.assign(value)
+
+
+def state_of(layer) -> list:
+    """What a call may assign to: metrics inside count in it, too."""
+    return [*layer.non_trainable_variables, *layer.metrics_variables]
 
 
 def stateless_call(layer, trainable, state, inputs, **kwargs):
     """Call a built layer on given variable values, without side effects.
 
     Returns:
-        `(outputs, new_state, losses)`: the new values of the non-trainable
-        variables and the losses that were added during the call.
+        `(outputs, new_state, losses)`: the new values of the state and the
+        losses that were added during the call.
     """
+    variables = state_of(layer)
     mapping = [
         *zip(layer.trainable_variables, trainable, strict=True),
-        *zip(layer.non_trainable_variables, state, strict=True),
+        *zip(variables, state, strict=True),
     ]
     with keras.StatelessScope(mapping, collect_losses=True) as scope:
         outputs = layer(inputs, **kwargs)
-    new_state = [
-        scope.get_current_value(v) for v in layer.non_trainable_variables
-    ]
+    new_state = [scope.get_current_value(v) for v in variables]
     return outputs, new_state, scope.losses

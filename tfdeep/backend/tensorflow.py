@@ -3,13 +3,18 @@
 from functools import partial
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from tfdeep.backend.tensorflow_scan import scan
+from tfdeep.backend.tensorflow_scan import (
+    check_no_variables,
+    scan,
+)
 
 __all__ = [
     "after",
     "as_branch",
+    "as_step",
     "as_written",
     "compiled_pullback",
     "custom_vjp",
@@ -57,7 +62,8 @@ def custom_vjp(forward, backward, primals, constants):
         outputs, extras, kept = forward(primals, constants)
         sizes.append(len(outputs))
 
-        def gradient(*cotangents):
+        def gradient(*cotangents, variables=None):
+            check_no_variables(variables)
             grads = backward(
                 primals, constants, kept, list(cotangents[: len(outputs)])
             )
@@ -104,8 +110,33 @@ def has_float64() -> bool:
     return True
 
 
-def as_branch(function):
-    return function
+@tf.RegisterGradient("TransposeOfKnownOrder")
+def _transpose_gradient(op, gradient):
+    order = tf.get_static_value(op.inputs[1])
+    if order is None:
+        order = tf.math.invert_permutation(op.inputs[1])
+    else:
+        order = np.argsort(order)
+    return tf.transpose(gradient, order), None
+
+
+def as_step(function):
+    # Of a batch of unknown size, a product of tensors computes the order of
+    # its axes, from constants. Its gradient takes that order out of the loop,
+    # as something that XLA cannot know. Here it is a constant.
+    def step(*arguments):
+        if tf.executing_eagerly():
+            return function(*arguments)
+        graph = tf.compat.v1.get_default_graph()
+        with graph.gradient_override_map(
+            {"Transpose": "TransposeOfKnownOrder"}
+        ):
+            return function(*arguments)
+
+    return step
+
+
+as_branch = as_step
 
 
 def as_written(function):

@@ -143,12 +143,13 @@ def recomputed(function):
 
         @tf.custom_gradient
         def once(*arguments):
-            def gradient(*cotangents):
+            def gradient(*cotangents, variables=None):
+                check_no_variables(variables)
                 # The loop's backward pass has copies, which the tape takes
                 # for other tensors: it is told of those that it will see.
                 copies = [tf.identity(x) for x in arguments]
                 with tf.GradientTape() as tape:
-                    tape.watch(copies)
+                    tape.watch([x for x in copies if x.dtype.is_floating])
                     results = flat(*copies)
                 return _gradient(tape, results, copies, cotangents)
 
@@ -158,6 +159,19 @@ def recomputed(function):
         return results[: sizes[-1]], results[sizes[-1] :]
 
     return call
+
+
+def check_no_variables(variables) -> None:
+    """Raise `ValueError` for variables that Keras does not know of.
+
+    TensorFlow names those that a function reads besides its arguments.
+    """
+    if variables:
+        raise ValueError(
+            "What a layer reads must be in `add_weight` or a keras.Variable "
+            "where it is computed again for gradients. Received: tf.Variable "
+            f"{variables[0].name!r}"
+        )
 
 
 def _gradient(tape, results, arguments, cotangents):

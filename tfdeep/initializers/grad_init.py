@@ -15,6 +15,7 @@ from tfdeep.initializers.half_batches import half_batches
 from tfdeep.initializers.scale_gradients import ScaleAdam, ScaleGradients
 from tfdeep.initializers.scaled_loss import ScaledLoss
 from tfdeep.initializers.without_noise import without_noise
+from tfdeep.layers.per_variable import warn_of_optimizer
 from tfdeep.visualization.figure import clean, new_figure, panels, save
 
 ALGORITHMS = ("sgd", "adam")
@@ -188,6 +189,7 @@ class GradInit:
                 "half-batches. Pass at least 2."
             )
         scaled = ScaledLoss(model, loss)
+        warn_of_optimizer(model, getattr(model, "optimizer", None))
         batches = half_batches(data, batch_size, self.seed)
         with without_noise(model):
             scales, history = self._search(scaled, batches)

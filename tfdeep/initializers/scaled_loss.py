@@ -2,10 +2,13 @@
 
     theta_i = alpha_i theta_i^0,    L(alpha) = loss(model(x; theta), y)
 
+The copies of a `Repeat` have a scale each, as the same layers in a row have.
+
 The model is only read, through a stateless scope; its weights change once,
 at the end, in `write_back`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +23,7 @@ from tfdeep.initializers.kinds import check_kind, is_text
 from tfdeep.initializers.shared_weights import check_not_shared
 from tfdeep.initializers.without_noise import every_layer
 from tfdeep.inside import is_graph
+from tfdeep.layers.copies import copy_sizes
 
 
 class ScaledLoss:
@@ -61,17 +65,28 @@ class ScaledLoss:
                 "layers trainable and initialize them first."
             )
         check_not_shared(model)
-        self.names = [self.variables[index].path for index in self.scaled]
+        copies = copy_sizes(model)
+        self.sizes = [
+            copies.get(id(self.variables[index]), ()) for index in self.scaled
+        ]
+        self.names = [
+            self.variables[index].path + "".join(f"[{i}]" for i in copy)
+            for index, sizes in zip(self.scaled, self.sizes, strict=True)
+            for copy in np.ndindex(*sizes)
+        ]
         double = any(v.dtype == "float64" for v in self.variables)
         self.dtype = "float64" if double else "float32"
 
     def scale(self, scales, weights) -> list:
         """alpha_i theta_i^0 for the scaled weights, the others as they are."""
         theta = list(weights)
-        for scale, index in zip(
-            ops.unstack(scales, len(self.scaled)), self.scaled, strict=True
-        ):
-            theta[index] = theta[index] * ops.cast(scale, theta[index].dtype)
+        start = 0
+        for sizes, index in zip(self.sizes, self.scaled, strict=True):
+            stop = start + math.prod(sizes)
+            ones = (1,) * (len(theta[index].shape) - len(sizes))
+            scale = ops.cast(scales[start:stop], theta[index].dtype)
+            theta[index] = theta[index] * ops.reshape(scale, (*sizes, *ones))
+            start = stop
         return theta
 
     def __call__(self, weights, state, batch):

@@ -7,8 +7,10 @@ the values that are stacked now.
 import numpy as np
 from keras import ops
 
+from tfdeep.inside import layers_of
+from tfdeep.layers.held import build_held
 from tfdeep.layers.repeat import Repeat
-from tfdeep.layers.template import copy_of, decider_of
+from tfdeep.layers.template import decider_of
 
 
 def copies(repeat: Repeat, prefix: str | None = None) -> list:
@@ -30,16 +32,14 @@ def copies(repeat: Repeat, prefix: str | None = None) -> list:
     survival = repeat.survival_probabilities
     layers = []
     for copy in range(repeat.num_repeats):
-        layer = copy_of(
-            template.given,
-            None if survival is None else survival[copy],
-            repeat.seed,
+        layer = template.copy(
             copy,
+            None if survival is None else survival[copy],
             f"{prefix or repeat.name}_{copy + 1}",
         )
-        layer.trainable = repeat.trainable and layer.trainable
-        if not layer.built:
-            layer.build(template.input_shape)
+        build_held(layer, template.input_shape)
+        if not repeat.trainable:
+            layer.trainable = False
         for index, variable in pairs(layer, template):
             variable.assign(values[index][copy])
         layers.append(layer)
@@ -59,6 +59,26 @@ def load_copies(repeat: Repeat, layers) -> None:
             values[index][copy] = ops.convert_to_numpy(variable)
     for stack, value in zip(template.stacked, values, strict=True):
         stack.assign(value)
+
+
+def copy_sizes(model) -> dict[int, tuple[int, ...]]:
+    """How many copies the variables of a model stand for.
+
+    Returns:
+        For each variable of a `Repeat`, by its `id`, the sizes of its leading
+        axes that count copies: two of them for a `Repeat` within another.
+    """
+    found: dict[int, tuple[int, ...]] = {}
+    for repeat in layers_of(model):
+        if not (isinstance(repeat, Repeat) and repeat.built):
+            continue
+        inner = copy_sizes(repeat.template.layer)
+        for stack, variable in zip(
+            repeat.template.stacked, repeat.template.variables, strict=True
+        ):
+            within = inner.get(id(variable), ())
+            found[id(stack)] = (repeat.num_repeats, *within)
+    return found
 
 
 def pairs(layer, template) -> list:

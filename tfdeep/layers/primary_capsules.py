@@ -4,11 +4,12 @@ import keras
 from keras import ops
 
 from tfdeep.checks import check_images, check_positive
+from tfdeep.layers.frozen_parts import KeepsFrozenParts
 from tfdeep.layers.routing import squash
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
-class PrimaryCapsules(keras.layers.Layer):
+class PrimaryCapsules(KeepsFrozenParts):
     """A convolution whose channels, in groups, are capsules.
 
     Use it between the first convolutions and `RoutingCapsules`. At each

@@ -1,15 +1,21 @@
 """A layer that is computed again in the backward pass."""
 
-import inspect
-
 import keras
 from keras import tree
 
 from tfdeep import backend
+from tfdeep.layers.frozen_parts import KeepsFrozenParts
+from tfdeep.layers.held import (
+    build_held,
+    call_arguments,
+    hands_on_masks,
+    output_shape,
+)
+from tfdeep.masks import mask_of, with_mask
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
-class Recompute(keras.layers.Wrapper):
+class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
     """Keeps a layer's inputs for the backward pass, and nothing inside it.
 
     Use it around a layer or model whose insides take much memory: a block of
@@ -66,13 +72,13 @@ class Recompute(keras.layers.Wrapper):
             )
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, autocast=False, **kwargs)
-        self.supports_masking = layer.supports_masking
+        self.supports_masking = hands_on_masks(layer)
+
+    def build(self, input_shape):
+        build_held(self.layer, input_shape)
 
     def call(self, inputs, mask=None, training=None):
-        arguments = {"training": training}
-        takes = inspect.signature(self.layer.call).parameters
-        if mask is not None and "mask" in takes:
-            arguments["mask"] = mask
+        arguments = call_arguments(self.layer, mask, training)
         if not training:
             return self.layer(inputs, **arguments)
         outputs, state, losses = recomputed(self.layer, inputs, arguments)
@@ -81,11 +87,13 @@ class Recompute(keras.layers.Wrapper):
             self.add_loss(loss)
         return outputs
 
-    def compute_mask(self, inputs, mask=None):
-        return self.layer.compute_mask(inputs, mask)
+    def compute_mask(self, inputs, previous_mask):
+        if not self.layer.supports_masking:
+            return None  # What a model hands on is on its outputs.
+        return self.layer.compute_mask(inputs, previous_mask)
 
     def compute_output_shape(self, input_shape):
-        return self.layer.compute_output_shape(input_shape)
+        return output_shape(self.layer, input_shape)
 
 
 def recomputed(layer, inputs, arguments):
@@ -118,10 +126,13 @@ def recomputed(layer, inputs, arguments):
             layer, trainable, old, x, **keywords
         )
         flat = tree.flatten(outputs)
+        masks = [mask_of(y) for y in flat]
         form["outputs"] = tree.map_structure(lambda _: 0, outputs)
         form["floats"] = [_is_tensor(y, floating=True) for y in flat]
+        form["masked"] = [mask is not None for mask in masks]
         floats, others = _parted(flat, form["floats"])
-        return [*floats, *losses], [*others, *new]
+        masks, _ = _parted(masks, form["masked"])
+        return [*floats, *losses], [*others, *masks, *new]
 
     count = len(moving)
 
@@ -146,11 +157,14 @@ def recomputed(layer, inputs, arguments):
         [*(leaves[i] for i in fixed), *state],
     )
     number = sum(form["floats"])
-    others = len(form["floats"]) - number
-    floats, rest = iter(values[:number]), iter(extras[:others])
+    floats, rest = iter(values[:number]), iter(extras)
     flat = [next(floats if is_float else rest) for is_float in form["floats"]]
+    flat = [
+        with_mask(y, next(rest)) if masked else y
+        for y, masked in zip(flat, form["masked"], strict=True)
+    ]
     outputs = tree.pack_sequence_as(form["outputs"], flat)
-    return outputs, extras[others:], values[number:]
+    return outputs, list(rest), values[number:]
 
 
 def _is_tensor(x, floating: bool) -> bool:

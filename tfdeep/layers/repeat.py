@@ -1,6 +1,5 @@
 """Equal layers in a row, as one loop over stacked weights."""
 
-import inspect
 import re
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ from keras import ops
 from tfdeep import backend
 from tfdeep.backend.scan import RECOMPUTE
 from tfdeep.checks import check_choice, check_positive, check_seed
+from tfdeep.layers.held import call_arguments, hands_on_masks
 from tfdeep.layers.repeatable import (
     check_losses,
     check_python_state,
@@ -23,6 +23,7 @@ from tfdeep.layers.stacked import (
     stacked,
 )
 from tfdeep.layers.template import Template
+from tfdeep.masks import mask_of, with_mask
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
@@ -129,8 +130,10 @@ class Repeat(keras.layers.Layer):
             )
         self.recompute = recompute
         self.seed = seed
-        self.supports_masking = layer.supports_masking
-        self.template = Template(layer, 0.5 if drops else None, seed)
+        self.supports_masking = hands_on_masks(layer)
+        self.template = Template(
+            layer, 0.5 if drops else None, seed, self.dtype_policy
+        )
         self.seed_stacks: list[SeedStack] = []
 
     @property
@@ -146,7 +149,7 @@ class Repeat(keras.layers.Layer):
             template.layer.trainable = bool(value)
 
     def build(self, input_shape):
-        if self.template.built:
+        if self.built:
             return
         inputs = keras.KerasTensor(tuple(input_shape), self.compute_dtype)
         self.template.build(inputs)
@@ -181,10 +184,8 @@ class Repeat(keras.layers.Layer):
         )
 
     def call(self, inputs, mask=None, training=None):
-        arguments = {"training": training}
-        signature = inspect.signature(self.template.layer.call)
-        if mask is not None and "mask" in signature.parameters:
-            arguments["mask"] = mask
+        masked = mask is not None or self.template.makes_masks
+        handed_on: list[bool] = []
         variables = self.template.stacked
         values = [ops.convert_to_tensor(v.value) for v in variables]
         # A layer without weights has to be counted, too.
@@ -200,23 +201,44 @@ class Repeat(keras.layers.Layer):
             survival = None
             if self.survival_probabilities is not None:
                 *values, survival = values
+            inputs, *masks = carry
+            mask = ops.cast(masks[0], "bool") if masks else None
             outputs, new, losses = self.template.call(
-                values, carry[0], survival, **arguments
+                values,
+                with_mask(inputs, mask),
+                survival,
+                **call_arguments(self.template.layer, mask, training),
             )
             check_losses(self.template.layer, losses)
+            if masks:
+                mask = mask_of(outputs)
+                handed_on.append(mask is not None)
+                # What is destroyed hides nothing from the next copy.
+                masks = [_as_carry(mask, masks[0])]
             moved.update(i for i in state if new[i] is not None)
             new = [values[i] if new[i] is None else new[i] for i in state]
-            return [outputs], [ops.stop_gradient(value) for value in new]
+            new = [ops.stop_gradient(value) for value in new]
+            return [outputs, *masks], new
 
+        if training:  # A gradient of one's own keeps programs from export.
+            step = backend.as_step(step)
         start = [ops.cast(inputs, self.compute_dtype)]
-        (outputs,), new = backend.scan(
+        if masked:
+            shown = ops.ones(ops.shape(inputs)[:-1], "float32")
+            start.append(_as_carry(mask, shown))
+        (outputs, *masks), new = backend.scan(
             step, start, values, recompute=self.recompute
         )
+        if masks and all(handed_on):
+            outputs = with_mask(outputs, ops.cast(masks[0], "bool"))
         check_python_state(before, self.template.python_state())
         for index, value in zip(state, new, strict=True):
             if index in moved:  # Nothing is assigned at inference.
                 variables[index].assign(value)
         return outputs
+
+    def compute_mask(self, inputs, previous_mask):
+        return None  # It is on the outputs, if the copies hand it on.
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -249,6 +271,13 @@ class Repeat(keras.layers.Layer):
     def from_config(cls, config):
         layer = keras.saving.deserialize_keras_object(config.pop("layer"))
         return cls(layer, **config)
+
+
+def _as_carry(mask, shown):
+    """A mask as numbers that a loop hands on; none hides nothing."""
+    if mask is None:
+        return ops.ones_like(shown)
+    return ops.stop_gradient(ops.cast(mask, "float32"))
 
 
 def _name(layer, count: int) -> str:

@@ -5,12 +5,13 @@ from keras import ops
 
 from tfdeep.checks import check_positive
 from tfdeep.layers.coupling import checkpoints
+from tfdeep.layers.frozen_parts import KeepsFrozenParts
 from tfdeep.layers.precise import numbers
 
 HALVES = ("float16", "bfloat16")
 
 
-class ReversibleLayer(keras.layers.Layer):
+class ReversibleLayer(KeepsFrozenParts):
     """The base of `ReversibleStack` and `ReversibleCapsule`.
 
     Args:

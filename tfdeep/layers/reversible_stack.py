@@ -1,6 +1,5 @@
 """Any blocks in a row, whose inputs are computed back instead of kept."""
 
-import inspect
 import json
 
 import keras
@@ -8,8 +7,9 @@ from keras import ops
 
 from tfdeep import backend
 from tfdeep.checks import check_choice
-from tfdeep.inside import without_names
+from tfdeep.inside import layers_of, without_names
 from tfdeep.layers.coupling import Additive, Momentum, check_gamma
+from tfdeep.layers.held import call_arguments, hands_on_masks
 from tfdeep.layers.repeatable import (
     check_kept,
     check_losses,
@@ -18,6 +18,7 @@ from tfdeep.layers.repeatable import (
 )
 from tfdeep.layers.reversible import like, scanned, unrolled
 from tfdeep.layers.reversible_layer import HALVES, ReversibleLayer
+from tfdeep.masks import mask_of, with_mask
 
 COUPLINGS = ("momentum", "additive")
 
@@ -115,8 +116,7 @@ class ReversibleStack(ReversibleLayer):
         self.blocks = list(blocks)
         self.coupling = coupling
         self.axis = axis
-        self.supports_masking = all(b.supports_masking for b in blocks)
-        self.alike = False
+        self.supports_masking = all(map(hands_on_masks, blocks))
         halves = [b.compute_dtype for b in blocks if b.compute_dtype in HALVES]
         self.every = self.blocks_kept(
             1 if coupling == "additive" else gamma,
@@ -144,7 +144,6 @@ class ReversibleStack(ReversibleLayer):
                 # Cast to that of the stream, whatever it is.
                 inputs = keras.KerasTensor(inputs.shape, outputs.dtype)
             check_kept(block, outputs, inputs, "ReversibleStack")
-        self.alike = alike(self.blocks)
 
     def call(self, inputs, mask=None, training=None):
         coupling = self.pairing(training)
@@ -153,19 +152,32 @@ class ReversibleStack(ReversibleLayer):
         values = [backend.read_variables(block) for block in self.blocks]
         weights, states = ([value[i] for value in values] for i in (0, 1))
         every = self.every if training else None
-        run = self._scan if self.alike else self._unroll
-        y, states = run(coupling, x, weights, states, shared, every, training)
+        masked: list[bool] = []
+        run = self._scan if alike(self.blocks) else self._unroll
+        y, states = run(
+            coupling, x, weights, states, shared, every, training, masked
+        )
         if training:
             for block, state in zip(self.blocks, states, strict=True):
                 backend.write_variables(block, state)
-        return ops.cast(y, self.compute_dtype)
+        y = ops.cast(y, self.compute_dtype)
+        return with_mask(y, mask) if all(masked) else y
 
-    def _unroll(self, coupling, x, weights, states, shared, every, training):
-        calls = [self._function(block, training) for block in self.blocks]
+    def compute_mask(self, inputs, previous_mask):
+        return None  # It is on the outputs, if all blocks hand it on.
+
+    def _unroll(
+        self, coupling, x, weights, states, shared, every, training, masked
+    ):
+        calls = [self._function(b, training, masked) for b in self.blocks]
         return unrolled(calls, coupling, x, weights, states, shared, every)
 
-    def _scan(self, coupling, x, weights, states, shared, every, training):
-        call = self._function(self.blocks[0], training)
+    def _scan(
+        self, coupling, x, weights, states, shared, every, training, masked
+    ):
+        call = self._function(self.blocks[0], training, masked)
+        if training:
+            call = backend.as_step(call)
         before = python_state(self.blocks[0])
         y, new = scanned(
             call, coupling, x, _stack(weights), _stack(states), shared, every
@@ -175,17 +187,25 @@ class ReversibleStack(ReversibleLayer):
         rows = [x for row in zip(*columns, strict=True) for x in row]
         return y, like(states, rows)
 
-    def _function(self, block, training):
-        """The block as a function of tensors alone."""
-        takes_mask = "mask" in inspect.signature(block.call).parameters
+    def _function(self, block, training, masked):
+        """The block as a function of tensors alone.
+
+        Args:
+            block: a built layer.
+            training: boolean.
+            masked: list that is added to, whether a mask is handed on.
+        """
 
         def call(x, weights, state, shared):
-            arguments = {"training": training}
-            if shared and takes_mask:
-                arguments["mask"] = shared[0]
+            mask = shared[0] if shared else None
             y, new, losses = backend.stateless_call(
-                block, weights, state, x, **arguments
+                block,
+                weights,
+                state,
+                with_mask(x, mask),
+                **call_arguments(block, mask, training),
             )
+            masked.append(mask_of(y) is not None)
             check_losses(block, losses, "ReversibleStack")
             return ops.cast(y, self.stream_dtype), new
 
@@ -256,11 +276,9 @@ def _traits(block):
         for (index, _, name), value in python_state(block).items()
         if name not in ("name", "seed")
     }
-    kinds = [
-        [(tuple(v.shape), v.dtype) for v in variables]
-        for variables in (block.trainable_variables, block.variables)
-    ]
-    return type(block), config, attributes, kinds
+    kinds = [(tuple(v.shape), v.dtype, v.trainable) for v in block.variables]
+    trains = [part.trainable for part in layers_of(block)]
+    return type(block), config, attributes, kinds, trains
 
 
 def _stack(rows):

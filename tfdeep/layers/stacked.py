@@ -153,8 +153,9 @@ class SeedStack(keras.random.SeedGenerator):
         super().__init__(0)
 
         def states(shape, dtype=None):
-            first = initializer(shape[1:], dtype=dtype)
-            copies = np.repeat(ops.convert_to_numpy(first)[None], count, 0)
+            with backend.outside_of_traces():
+                first = initializer(shape[1:], dtype=dtype)
+                copies = np.repeat(ops.convert_to_numpy(first)[None], count, 0)
             for copy, state in enumerate(copies):
                 # A state is the seed and the number of draws since.
                 for stream in state.reshape(-1, 2):

@@ -1,8 +1,8 @@
 """Stochastic depth around a whole block."""
 
 import keras
-from keras import ops
 
+from tfdeep.layers.held import call_arguments, output_shape
 from tfdeep.layers.stochastic_depth import StochasticDepth
 
 
@@ -61,7 +61,7 @@ class StochasticBlock(StochasticDepth):
 
     def build(self, input_shape=None):
         super().build(input_shape)
-        shape = tuple(self.layer.compute_output_shape(input_shape))
+        shape = tuple(output_shape(self.layer, input_shape))
         if shape != tuple(input_shape):
             raise ValueError(
                 f"The block {self.layer.name!r} came with an output of shape "
@@ -71,17 +71,17 @@ class StochasticBlock(StochasticDepth):
             )
 
     def call(self, inputs, mask=None, training=None):
-        arguments = self._arguments(mask, training)
-        inputs = ops.cast(inputs, self.compute_dtype)
+        arguments = call_arguments(self.layer, mask, training)
+        inputs = self._cast(inputs)
         if training and not self._is_certain():
             return self._sometimes(
                 inputs,
-                lambda outputs: ops.cast(outputs, self.compute_dtype),
+                self._cast,
                 lambda: inputs,
                 arguments,
             )
         outputs = self.layer(inputs, **arguments)
         if self._is_certain():
             return outputs
-        p = ops.cast(self.survival_probability, outputs.dtype)
-        return p * outputs + (1 - p) * inputs
+        p = self._cast(self.survival_probability)
+        return p * self._cast(outputs) + (1 - p) * inputs

@@ -1,12 +1,19 @@
 """Stochastic depth: residual branches that are skipped, not masked."""
 
-import inspect
-
 import keras
-from keras import ops
+from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.checks import check_probability
+from tfdeep.layers.frozen_parts import KeepsFrozenParts
+from tfdeep.layers.held import (
+    build_held,
+    call_arguments,
+    is_shape,
+    output_shape,
+    output_shape_in_call,
+    shapes_of,
+)
 from tfdeep.layers.seed_state import SavesSeedState
 
 
@@ -44,7 +51,7 @@ def linear_survival(num_blocks: int, last: float = 0.5) -> list[float]:
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
-class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
+class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
     """Skips a residual branch at random while training.
 
     Put it around the *branch* of a residual block, not around the block:
@@ -130,9 +137,10 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
         self.supports_masking = True
 
     def build(self, input_shape=None):
-        super().build(input_shape)
-        shape = self.layer.compute_output_shape(input_shape)
-        if not all(isinstance(size, int) or size is None for size in shape):
+        build_held(self.layer, input_shape)
+        shape = output_shape(self.layer, input_shape)
+        self._known = lambda: (input_shape, shape)  # Not tracked by Keras.
+        if not is_shape(shape):
             raise ValueError(
                 f"The branch {self.layer.name!r} returns several tensors "
                 f"(shapes {shape}). StochasticDepth takes a branch with one "
@@ -142,24 +150,24 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
     def call(self, inputs, shortcut=None, mask=None, training=None):
         if shortcut is not None:
             self._check_shortcut(inputs, shortcut)
-        arguments = self._arguments(mask, training)
+        arguments = call_arguments(self.layer, mask, training)
         if training and not self._is_certain():
             return self._call_sometimes(inputs, shortcut, arguments)
         outputs = self.layer(inputs, **arguments)
         if not self._is_certain():
             outputs *= ops.cast(self.survival_probability, outputs.dtype)
-        return outputs if shortcut is None else shortcut + outputs
-
-    def _arguments(self, mask, training) -> dict:
-        """What the branch is called with besides its input."""
-        if mask is not None and self._branch_takes("mask"):
-            return {"training": training, "mask": mask}
-        return {"training": training}
+        if shortcut is None:
+            return outputs
+        return self._cast(ops.add(shortcut, outputs))
 
     def _is_certain(self) -> bool:
         """Whether it never drops. (In `Repeat` the probability is a tensor.)"""
         probability = self.survival_probability
         return isinstance(probability, float) and probability == 1.0
+
+    def _cast(self, x):
+        """What is added up has one dtype, whatever the branch returns."""
+        return ops.cast(x, self.compute_dtype)
 
     def _draw(self):
         """b ~ Bernoulli(p)."""
@@ -170,8 +178,8 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
 
     def _check_shortcut(self, inputs, shortcut):
         """A dropped branch would hide that the two do not fit."""
-        branch = tuple(self.layer.compute_output_shape(_known(inputs.shape)))
-        sizes = zip(branch, _known(shortcut.shape), strict=False)
+        branch = output_shape_in_call(self.layer, inputs, self._known())
+        sizes = zip(branch, shapes_of(shortcut), strict=False)
         fits = all(a == b or None in (a, b) for a, b in sizes)
         if len(branch) != len(shortcut.shape) or not fits:
             raise ValueError(
@@ -182,14 +190,14 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
 
     def _call_sometimes(self, inputs, shortcut, arguments):
         def then(outputs):
-            outputs = ops.cast(outputs, self.compute_dtype)
+            outputs = self._cast(outputs)
             return outputs if shortcut is None else shortcut + outputs
 
         def otherwise():
             return self._zeros(inputs) if shortcut is None else shortcut
 
         if shortcut is not None:
-            shortcut = ops.cast(shortcut, self.compute_dtype)
+            shortcut = self._cast(shortcut)
         return self._sometimes(inputs, then, otherwise, arguments)
 
     def _sometimes(self, inputs, then, otherwise, arguments):
@@ -201,25 +209,26 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
             self.add_loss(loss)
         return outputs
 
-    def _branch_takes(self, argument: str) -> bool:
-        return argument in inspect.signature(self.layer.call).parameters
-
     def _zeros(self, inputs):
-        shape = tuple(self.layer.compute_output_shape(inputs.shape))[1:]
+        _, *shape = output_shape_in_call(self.layer, inputs, self._known())
         if None in shape:
             # One sample run through the branch tells the sizes that are
             # unknown while the graph is built. An empty batch would be
             # free, but TensorFlow's CPU convolution gives it a wrong shape.
             trainable, state = backend.read_variables(self.layer)
             sample, _, _ = backend.stateless_call(
-                self.layer, trainable, state, inputs[:1], training=False
+                self.layer,
+                trainable,
+                state,
+                tree.map_structure(lambda x: x[:1], inputs),
+                training=False,
             )
             shape = tuple(ops.shape(sample))[1:]
-        batch = ops.shape(inputs)[0]
+        batch = ops.shape(tree.flatten(inputs)[0])[0]
         return ops.zeros((batch, *shape), dtype=self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
-        return self.layer.compute_output_shape(input_shape)
+        return output_shape(self.layer, input_shape)
 
     def compute_mask(self, inputs, mask=None):
         return self.layer.compute_mask(inputs, mask)
@@ -230,8 +239,3 @@ class StochasticDepth(SavesSeedState, keras.layers.Wrapper):
             "survival_probability": self.survival_probability,
             "seed": self.seed,
         }
-
-
-def _known(shape) -> tuple:
-    """A shape in which a size that has no number yet is `None`."""
-    return tuple(size if isinstance(size, int) else None for size in shape)

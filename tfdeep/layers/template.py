@@ -16,6 +16,7 @@ from tfdeep.layers.repeatable import check_kept, python_state
 from tfdeep.layers.stacked import fold_seed, fold_seeds
 from tfdeep.layers.stochastic_block import StochasticBlock
 from tfdeep.layers.stochastic_depth import StochasticDepth
+from tfdeep.masks import mask_of
 
 
 class Template:
@@ -27,6 +28,7 @@ class Template:
         layer: the layer as it was given. It is not built, nor changed.
         survival: float, or `None` where copies are never dropped.
         seed: optional integer, for the decisions of a layer that takes none.
+        dtype_policy: that of the decisions of such a layer.
 
     Attributes:
         given: the layer as it was given.
@@ -35,11 +37,20 @@ class Template:
         initializers: what each of them begins with.
         input_shape: the shape that the layer was built for.
         state: which of the variables a call may assign to.
+        makes_masks: boolean, whether its output has a mask where its input
+            has none.
         stacked: the variables that hold the copies' values, in that order.
     """
 
-    def __init__(self, layer, survival: float | None, seed: int | None):
+    def __init__(
+        self,
+        layer,
+        survival: float | None,
+        seed: int | None,
+        dtype_policy=None,
+    ):
         self.given = layer
+        self.dtype_policy = dtype_policy
         self.survival = survival
         self.seed = seed
         self.layer: Any = None  # None until it is built.
@@ -47,6 +58,7 @@ class Template:
         self.initializers: list = []
         self.input_shape: tuple | None = None
         self.state: list[int] = []
+        self.makes_masks = False
         self.stacked: list[keras.Variable] = []
 
     @property
@@ -57,15 +69,30 @@ class Template:
     def build(self, inputs: keras.KerasTensor) -> None:
         """Build the layer for such an input, which it must keep as it is."""
         with without_distribution(), keras.StatelessScope():
-            layer = copy_of(self.given, self.survival, self.seed)
+            layer = self.copy()
             outputs = layer(inputs, training=True)
             check_kept(layer, outputs, inputs)
+            self.makes_masks = mask_of(outputs) is not None
             self.initializers = [v._initializer for v in layer.variables]
         self.layer, self.variables = layer, layer.variables
         self.input_shape = tuple(inputs.shape)
         self.state = [
             index for index, v in enumerate(self.variables) if not v.trainable
         ]
+
+    def copy(self, number: int = 0, survival=None, name: str | None = None):
+        """A new layer that is a copy, with the initial weights of that.
+
+        Args:
+            number: integer, that of the copy.
+            survival: its probability of being kept, if it has one of its own.
+            name: optional name, that of the layer by default.
+        """
+        if survival is None:
+            survival = self.survival
+        return copy_of(
+            self.given, survival, self.seed, number, name, self.dtype_policy
+        )
 
     def name_of(self, variable) -> str:
         """The name of a variable within the layer, such as `conv.kernel`."""
@@ -142,6 +169,7 @@ def copy_of(
     seed: int | None,
     copy: int = 0,
     name: str | None = None,
+    dtype_policy=None,
 ):
     """A new layer of a layer's configuration, with the seeds of a copy.
 
@@ -150,23 +178,43 @@ def copy_of(
         survival: float, the probability of keeping it, or `None`.
         seed: optional integer, for the decisions of a layer that takes none.
         copy: integer, the number of the copy.
-        name: optional name, that of the layer by default.
+        name: optional name, that of the layer by default; a layer that takes
+            none is given one by Keras.
+        dtype_policy: that of the decisions of a layer that makes none.
     """
     config = fold_seeds(layer.get_config(), copy)
     decides = survival is not None and "survival_probability" in config
-    if survival is None or decides:
-        config["name"] = name or config["name"]
+    if name and "name" in config and (survival is None or decides):
+        config["name"] = name
     if decides:
         config["survival_probability"] = survival
     # A user's own classes inside need not be registered.
     parts = {type(part).__name__: type(part) for part in layers_of(layer)}
     with keras.saving.custom_object_scope(parts):
-        result = type(layer).from_config(config)
+        result = _remade(layer, config)
     if survival is None or decides:
         return result
     if seed is not None:
         seed = fold_seed(seed, copy)
-    return StochasticBlock(result, survival, seed, name=name)
+    # That of a model inside is the global one, whatever its layers have.
+    dtype_policy = dtype_policy or result.dtype_policy
+    return StochasticBlock(
+        result, survival, seed, name=name, dtype=dtype_policy
+    )
+
+
+def _remade(layer, config):
+    """A layer of this configuration, of the class of a layer."""
+    try:
+        return type(layer).from_config(config)
+    except TypeError as error:
+        kind = type(layer).__name__
+        raise TypeError(
+            f"The copies of a layer must be made from its configuration, so "
+            f"`{kind}.__init__` must take every entry of `get_config()`: hand "
+            "`**kwargs` on to `super().__init__`, for the name, the dtype and "
+            f"whether it trains. Received: layer={layer.name!r} ({error})"
+        ) from error
 
 
 def decider_of(layer):

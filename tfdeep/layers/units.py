@@ -13,6 +13,7 @@ import numpy as np
 
 from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.layers.fan_normal import FanNormal
+from tfdeep.layers.frozen_parts import KeepsFrozenParts
 from tfdeep.layers.grouped_conv import GroupedConv2D
 from tfdeep.layers.seed_state import Dropout
 from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
@@ -45,7 +46,7 @@ def l2_decay(weight_decay: float):
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
 
 
-class ConvUnits(keras.layers.Layer):
+class ConvUnits(KeepsFrozenParts):
     """A layer built from convolution, normalization and ReLU units.
 
     Args:

@@ -5,6 +5,7 @@ from keras import ops
 
 from tfdeep.inside import is_graph, layers_of
 from tfdeep.layers.copies import copies, load_copies
+from tfdeep.layers.per_variable import warn_of_optimizer
 from tfdeep.layers.repeat import Repeat
 from tfdeep.models.equal_layers import runs_of_equal_layers
 
@@ -71,7 +72,10 @@ def stack(model: keras.Model) -> keras.Model:
         >>> len(stacked.layers), stacked.count_params()
         (1, 60)
     """
-    return _rebuilt(model, _stacking)
+    result = _rebuilt(model, _stacking)
+    if model.compiled:
+        warn_of_optimizer(result, model.optimizer)
+    return result
 
 
 def _unstacking(model) -> dict:

@@ -3,10 +3,10 @@
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.masks import mask_of, with_mask
 from tfdeep.privacy.clipped_sum import ClippedSum, clip_and_sum, presence
 from tfdeep.privacy.per_example.gradients import widened
 from tfdeep.privacy.per_example.loss import filled
-from tfdeep.privacy.per_example.masks import mask_of, with_mask
 
 
 class Summation:

@@ -5,6 +5,7 @@ import inspect
 import keras
 
 from tfdeep import backend
+from tfdeep.layers.per_variable import warn_of_optimizer
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.private_step import PrivateStep
 
@@ -47,6 +48,7 @@ class PrivateCompile(PrivateStep):
         if self.built:
             self._begin()
         self.compiled = True
+        warn_of_optimizer(self.base, self.optimizer)
 
     def overridden(self, names: tuple[str, ...]) -> list[str]:
         """Which of these methods a subclass of `PrivateModel` defines."""

@@ -114,7 +114,8 @@ class PrivateStep(backend.OwnStep):
             with backend.outside_of_traces(), keras.StatelessScope():
                 self.check_engine(synthetic((x, y, weight)))
         views = self.augmentation
-        trainable, state = backend.read_variables(self.base)
+        trainable = [v.value for v in self.base.trainable_variables]
+        state = [v.value for v in self.base.non_trainable_variables]
         augmented = [] if views is None else views.layer.non_trainable_variables
         self._sees_examples = True
         try:

@@ -11,7 +11,7 @@ from tfdeep.layers.entropy import BatchEntropy
 from tfdeep.layers.recompute import Recompute
 from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.reversible_layer import ReversibleLayer
-from tfdeep.layers.reversible_stack import ReversibleStack
+from tfdeep.layers.reversible_stack import ReversibleStack, alike
 from tfdeep.layers.stochastic_depth import StochasticDepth
 
 
@@ -42,7 +42,7 @@ def check_heard(model: keras.Layer) -> None:
                 "of a loop. Put it behind that layer, or make plain layers of "
                 "the copies with tfdeep.models.unstack(model).",
             )
-        elif isinstance(layer, ReversibleStack) and layer.alike:
+        elif isinstance(layer, ReversibleStack) and alike(layer.blocks):
             _refuse(
                 layer,
                 "a ReversibleStack, whose equal blocks run as one loop. No "

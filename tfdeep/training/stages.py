@@ -21,6 +21,7 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.layers.entropy import collected_entropies
+from tfdeep.masks import mask_of, with_mask
 from tfdeep.training.steps import Program, Slot, run_steps
 
 
@@ -187,7 +188,7 @@ class Stages:
         def function(tensors):
             found = dict(values)
             for slot, tensor in zip(entering, tensors, strict=True):
-                found[slot] = _with_mask_of(tensor, values[slot])
+                found[slot] = with_mask(tensor, mask_of(values[slot]))
             # What is run once more is none of the model's business.
             with collected_entropies() if runs else nullcontext():
                 run_steps(self.program.steps[start:stop], found, training)
@@ -230,12 +231,4 @@ class Stages:
 
 
 def _stopped(tensor):
-    return _with_mask_of(ops.stop_gradient(tensor), tensor)
-
-
-def _with_mask_of(tensor, other):
-    """The tensor, with the mask that Keras keeps beside another."""
-    mask = getattr(other, "_keras_mask", None)
-    if mask is not None:
-        tensor._keras_mask = mask
-    return tensor
+    return with_mask(ops.stop_gradient(tensor), mask_of(tensor))

@@ -13,6 +13,7 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.inside import own_methods
+from tfdeep.layers.per_variable import warn_of_optimizer
 from tfdeep.training.stages import Division
 from tfdeep.training.streams import Check
 from tfdeep.training.taps import Interior, Tapped, input_shape_of, symbols
@@ -61,6 +62,7 @@ class TrainingWrapper(keras.Model):
         self.interior: Interior | None = None
         self._labels: tuple[str, ...] = ()
         self._shows_training = True
+        self._adds_losses = True
         self.task_loss = keras.metrics.Mean("task_loss")
 
     # What a wrapper defines. Methods, where they return layers or weights:
@@ -194,11 +196,8 @@ class TrainingWrapper(keras.Model):
         if not isinstance(y_pred, Tapped):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         self._spare_weights()
-        whole = super().compute_loss(
-            x, y, y_pred.outputs, sample_weight, training
-        )
-        added = [ops.sum(ops.cast(loss, whole.dtype)) for loss in self.losses]
-        loss = task = whole - sum(added) if added else whole
+        loss, added = self._task_and_added(x, y, y_pred, sample_weight)
+        task = loss
         size = ops.shape(tree.flatten(y_pred.outputs)[0])[0]
         self.task_loss.update_state(task * backend.replica_count(), size)
         labels, signals = [], []
@@ -209,7 +208,27 @@ class TrainingWrapper(keras.Model):
             labels.extend(names)
             signals.append(ops.cast(values, "float32"))
         self._watch(y_pred, task, labels, signals)
-        return loss + sum(added) if added else loss
+        return ops.sum(ops.stack([loss, *added])) if added else loss
+
+    def _task_and_added(self, x, y, tapped, sample_weight):
+        """The loss of the task, and what layers add to it.
+
+        Where nothing else is compiled, what layers add *is* the task.
+        """
+        added = [ops.sum(loss) for loss in self.losses]
+        if self.loss is None and added:
+            return ops.cast(sum(added), "float32"), []
+        self._adds_losses = False
+        try:
+            task = super().compute_loss(x, y, tapped.outputs, sample_weight)
+        finally:
+            self._adds_losses = True
+        return task, [ops.cast(loss, task.dtype) for loss in added]
+
+    @property
+    def losses(self):
+        """What layers add to the loss, as of any Keras layer."""
+        return super().losses if self._adds_losses else []
 
     def _watch(self, tapped, task, labels, signals):
         """Add what no wrapper has told of; sort by the forward pass."""
@@ -289,6 +308,10 @@ class TrainingWrapper(keras.Model):
         if self.optimizer is not None:
             spared = [v for each in self.chain() for v in each.undecayed()]
             exclude_from_weight_decay(self.optimizer, spared)
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        warn_of_optimizer(self, self.optimizer)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -18,6 +18,8 @@ class Case:
             that sample alone, so that devices may share a batch.
         masked: makes a layer that hands on the mask of a sequence of
             vectors with four entries, given what makes the layer inside.
+        holds_a_model: whether it hands on what the model inside makes of a
+            mask.
         free_sizes: whether all sizes but the last may be unknown.
         holds_a_layer: whether `masked` makes use of the layer inside.
         neutral: makes a neutral setting and the plain thing it equals.
@@ -30,5 +32,6 @@ class Case:
     alone: dict = field(default_factory=dict)
     masked: Callable | None = None
     holds_a_layer: bool = True
+    holds_a_model: bool = False
     neutral: Callable | None = None
     free_sizes: bool = True

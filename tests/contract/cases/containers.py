@@ -45,6 +45,7 @@ CONTAINERS = {
         random=True,
         alone=STEADY,
         neutral=pair(recompute, noisy),
+        holds_a_model=True,
     ),
     "Recompute-masked": Case(
         lambda **kwargs: L.Recompute(dense(kwargs.get("dtype")), **kwargs),
@@ -81,6 +82,7 @@ CONTAINERS = {
         random=True,
         alone=STEADY,
         neutral=pair(reversible, lambda: reversible(recompute=False)),
+        holds_a_model=True,
     ),
     "ReversibleStack-masked": Case(
         lambda **kwargs: L.ReversibleStack(

@@ -17,6 +17,7 @@ from keras import ops
 from tfdeep import backend
 from tfdeep.initializers.auto_init.interception import intercept
 from tfdeep.initializers.auto_init.signal import Signal, measure
+from tfdeep.masks import mask_of, with_mask
 
 
 @dataclasses.dataclass
@@ -254,10 +255,7 @@ def to_numpy(tensor) -> np.ndarray:
 def like(tensor, values):
     """A tensor of these values, of the same dtype and with the same mask."""
     result = ops.convert_to_tensor(values, dtype=tensor.dtype)
-    mask = getattr(tensor, "_keras_mask", None)
-    if mask is not None:
-        result._keras_mask = mask
-    return result
+    return with_mask(result, mask_of(tensor))
 
 
 def is_tensor(x) -> bool:

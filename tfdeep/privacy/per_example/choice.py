@@ -6,6 +6,7 @@ from keras import layers
 from tfdeep.inside import layers_of
 from tfdeep.layers.grouped_conv import GroupedConv2D
 from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
+from tfdeep.masks import mask_of
 from tfdeep.privacy.per_example.convolution import (
     ConvolutionRule,
     DepthwiseRule,
@@ -62,7 +63,9 @@ def rule_for(call) -> Rule | None:
 def mapped_rule_for(call) -> Rule | None:
     """The rule that runs the layer again; `None` if it draws numbers."""
     layer = call.operation
-    if draws_numbers(layer) or any(_masked(each) for each in call.inputs):
+    if draws_numbers(layer) or any(
+        mask_of(each) is not None for each in call.inputs
+    ):
         return None
     return MappedRule(layer)
 
@@ -105,10 +108,6 @@ def own_variables(layer) -> list:
         for variable in part.variables
     }
     return [v for v in layer.variables if id(v) not in inner]
-
-
-def _masked(tensor) -> bool:
-    return getattr(tensor, "_keras_mask", None) is not None
 
 
 def _changed(layer: keras.Layer) -> bool:

@@ -9,8 +9,8 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.inside import Reads
+from tfdeep.masks import mask_of, with_mask
 from tfdeep.privacy.per_example.mapping import map_examples
-from tfdeep.privacy.per_example.masks import mask_of, with_mask
 from tfdeep.privacy.per_example.purity import NotPrivateError
 
 

@@ -13,6 +13,7 @@ import keras
 from keras import ops, tree
 
 from tfdeep.inside import Reads, is_graph
+from tfdeep.masks import mask_of, stand_in, with_mask
 from tfdeep.privacy.per_example.choice import (
     mapped_rule_for,
     own_variables,
@@ -22,7 +23,6 @@ from tfdeep.privacy.per_example.isolation import (
     layer_isolates,
     operation_isolates,
 )
-from tfdeep.privacy.per_example.masks import mask_of, stand_in, with_mask
 from tfdeep.training.graph import Call, calls_between, ends
 
 

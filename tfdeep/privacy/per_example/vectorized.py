@@ -7,12 +7,12 @@ a stream per example; what a layer would write into other state is dropped.
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.masks import mask_of, with_mask
 from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Gradients, Instances
 from tfdeep.privacy.per_example.loss import filled, first_axis, loss_of_one
 from tfdeep.privacy.per_example.mapped import maps_one_by_one
 from tfdeep.privacy.per_example.mapping import map_examples
-from tfdeep.privacy.per_example.masks import mask_of, with_mask
 from tfdeep.privacy.per_example.purity import pure_call
 
 STRIDE = 2654435761  # Of Knuth's multiplicative hash: spreads small numbers.

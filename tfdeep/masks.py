@@ -1,7 +1,12 @@
 """Masks that Keras hands on with tensors, read and attached.
 
-Keras attaches to the outputs of a layer the mask that the layer computes. It
-has no public word for reading the mask of a tensor: it is done here alone.
+Keras attaches to the outputs of a layer the mask that the layer computes.
+Inside a loop, a conditional or a gradient of one's own, tensors are others and
+their masks are lost: there they are read, handed on as tensors, and attached
+again.
+
+Keras has no public word for either. What JAX traces has no attributes of its
+own: of that, only layers are told.
 """
 
 import keras
@@ -23,14 +28,36 @@ class _WithMask(keras.layers.Layer):
         return self.mask()
 
 
+class _MaskOf(keras.layers.Layer):
+    """Notes the mask of its input."""
+
+    def __init__(self):
+        super().__init__(autocast=False, name="mask_of")
+        self.supports_masking = True
+        self.found = lambda: None
+
+    def call(self, inputs, mask=None):
+        self.found = lambda: mask
+        return inputs
+
+
 def mask_of(tensor):
     """The mask of a tensor, or `None`."""
-    return getattr(tensor, "_keras_mask", None)
+    if hasattr(tensor, "__dict__"):
+        return getattr(tensor, "_keras_mask", None)
+    reader = _MaskOf()
+    reader(tensor)
+    return reader.found()
 
 
 def with_mask(tensor, mask):
     """The tensor, with a mask attached if there is one."""
-    return tensor if mask is None else _WithMask(mask)(tensor)
+    if mask is None:
+        return tensor
+    if hasattr(tensor, "__dict__"):
+        tensor._keras_mask = mask
+        return tensor
+    return _WithMask(mask)(tensor)
 
 
 def stand_in(tensor: keras.KerasTensor) -> keras.KerasTensor:
