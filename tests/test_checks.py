@@ -54,6 +54,16 @@ def test_a_choice_passes():
     assert check_choice("form", "b", iter("ab")) is None
 
 
+@pytest.mark.parametrize("value", [0, 1, 1.0, np.False_, np.True_])
+def test_what_equals_a_boolean_is_none(value):
+    """`is` decides between booleans, and would take it for neither."""
+    with pytest.raises(ValueError, match="must be one of 'auto', True, False"):
+        check_choice("stacked", value, ("auto", True, False))
+    for choice in ("auto", True, False):
+        check_choice("stacked", choice, ("auto", True, False))
+    check_choice("verbose", True, (0, 1, 2))  # Keras takes it for 1.
+
+
 @pytest.mark.parametrize("value", ["c", None, 1])
 def test_no_choice(value):
     with pytest.raises(ValueError) as error:

@@ -82,9 +82,14 @@ def check_whole(name: str, value: int, least: int | None = None) -> None:
 
 
 def check_choice(name: str, value: object, choices: Iterable) -> None:
-    """Raise `ValueError` unless `value` is one of `choices`."""
+    """Raise `ValueError` unless `value` is one of `choices`.
+
+    0 equals False and 1 equals True, and are neither: where it is asked for
+    one or the other, `is` decides.
+    """
     choices = list(choices)
-    if value not in choices:
+    equal = [choice for choice in choices if choice == value]
+    if all(isinstance(e, bool) and not isinstance(value, bool) for e in equal):
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(
             f"`{name}` came as {value!r}. It must be one of {listed}. "

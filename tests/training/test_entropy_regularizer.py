@@ -210,3 +210,44 @@ def test_it_keeps_the_signal_of_a_deep_net_alive(data, crossentropy):
 
     assert train(lambda model: model) < 1e-3
     assert train(BatchEntropyRegularizer) > 0.5
+
+
+class Objective(layers.Layer):
+    """Adds the whole objective of a model."""
+
+    def call(self, inputs):
+        self.add_loss(ops.mean(ops.square(inputs - 1)))
+        return inputs
+
+
+@in_modes("eager", "graph", "xla")
+def test_an_objective_that_a_layer_adds(net, data, mode):
+    """Without a compiled loss it is the task, and has the factor."""
+    model = net(activation="tanh")
+    model.add(Objective())
+    wrapper = BatchEntropyRegularizer(model, beta=2.0)
+    wrapper.compile(keras.optimizers.SGD(1.0), **mode)
+
+    def loss(y, value):
+        return np.mean((arrays([value])[0] - 1) ** 2)
+
+    settings = wrapper.alphas.numpy(), 0.2, 2.0, loss
+
+    def slow():
+        return slow_loss(model, wrapper.names, *settings, data)
+
+    total, task, _ = slow()
+    kernel = model.layers[1].kernel
+    slope = numerical(lambda: slow()[0], kernel, (1, 2))
+    logs, sunk = step(wrapper, data)
+    assert logs["loss"] == pytest.approx(total, rel=1e-5)
+    assert logs["task_loss"] == pytest.approx(task, rel=1e-5)
+    assert total > 1.1 * task
+    (moved,) = [
+        change
+        for change, weight in zip(
+            sunk, wrapper.trainable_variables, strict=True
+        )
+        if weight is kernel
+    ]
+    assert moved[1, 2] == pytest.approx(slope, rel=1e-2, abs=1e-4)

@@ -7,7 +7,7 @@ from keras import layers
 
 from tests.helpers import arrays
 from tests.training.harness import EAGER, fit
-from tfdeep.training import BatchEntropyRegularizer
+from tfdeep.training import BatchEntropyRegularizer, DeepSupervision, Head
 
 
 def test_other_weights_decay_as_they_would(net, data, crossentropy):
@@ -29,6 +29,30 @@ def test_other_weights_decay_as_they_would(net, data, crossentropy):
         spared = "bias" in a.path or a is first.kernel
         expected = 0.0 if spared else 0.05 * old
         np.testing.assert_allclose(lost, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_exclusions_outlast_the_heads(net, data, crossentropy, scaled):
+    """A weight without a gradient, which is excluded, stays where it is."""
+    model = net()
+    first, *_ = model.layers
+    wrapper = DeepSupervision(model, {first.name: Head(alpha=0.3)})
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay([first.kernel], ["bias"])
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    wrapper.compile(optimizer, crossentropy, **EAGER)
+    fit(wrapper, data)
+    base = wrapper.drop_heads()
+    before = arrays(base.trainable_variables)
+    base.optimizer.build(base.trainable_variables)
+    base.optimizer.apply(
+        [keras.ops.zeros_like(v) for v in base.trainable_variables]
+    )
+    for weight, old in zip(base.trainable_variables, before, strict=True):
+        spared = "bias" in weight.path or weight is first.kernel
+        moved = bool(np.any(weight.numpy() != old))
+        assert moved != spared, weight.path
 
 
 @pytest.mark.parametrize("when", ["built", "scaled", "unbuilt", "excluded"])

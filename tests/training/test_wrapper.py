@@ -173,6 +173,51 @@ def test_losses_that_layers_add_count_once(wrap, net, data, crossentropy):
     assert with_it["task_loss"] == pytest.approx(without["task_loss"])
 
 
+@each_wrapper
+def test_a_huge_penalty_leaves_the_loss_of_the_task(
+    wrap, net, data, crossentropy
+):
+    model = net()
+    model.layers[0].kernel_regularizer = None
+    model.layers[0].kernel.regularizer = keras.regularizers.L2(1e8)
+    wrapper = wrap(model)
+    wrapper.compile(keras.optimizers.SGD(0.0), crossentropy, **EAGER)
+    task = float(crossentropy(data[1], model(data[0])))
+    logs = logs_of(fit(wrapper, data))
+    assert logs["task_loss"] == pytest.approx(task, rel=1e-6)
+    assert logs["loss"] > 1e8
+
+
+@each_wrapper
+def test_targets_may_come_in_a_list_of_one(wrap, net, data, crossentropy):
+    x, y = data
+    weights = np.linspace(0.1, 1.0, 32)
+    found = []
+    for targets, given in ((y, weights), ([y], [weights]), ((y,), weights)):
+        wrapper = wrap(net())
+        wrapper.compile("sgd", crossentropy, **EAGER)
+        logs = fit(wrapper, (x, targets), sample_weight=given)
+        found.append(logs["loss"])
+    assert found[1] == found[0] and found[2] == found[0]
+
+
+@each_wrapper
+def test_callbacks_may_come_as_a_callback_list(wrap, net, data, crossentropy):
+    wrapper = wrap(net())
+    wrapper.compile("sgd", crossentropy, **EAGER)
+    seen: list = []
+    log = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(sorted(logs))
+    )
+    callbacks = keras.callbacks.CallbackList(
+        [log], add_history=True, model=wrapper, epochs=1, steps=1, verbose=0
+    )
+    expected = sorted(fit(wrapper, data, callbacks=[log]))
+    for _ in range(2):  # The same list again.
+        wrapper.fit(*data, batch_size=32, callbacks=callbacks, verbose=0)
+    assert seen == [expected] * 3
+
+
 @pytest.mark.parametrize(
     "wrap",
     [

@@ -8,6 +8,7 @@ backend that has a file here.  The other primitives, `stateless` and
 from tfdeep.backend.conditional import conditional_call
 from tfdeep.backend.dispatch import (
     after,
+    any_process,
     as_step,
     as_written,
     at_once,
@@ -28,6 +29,7 @@ from tfdeep.backend.dispatch import (
     process_index,
     pullbacks,
     replica_count,
+    require,
     sum_over_replicas,
     tapped_gradients,
     value_and_gradients,
@@ -46,6 +48,7 @@ from tfdeep.backend.stateless import (
 __all__ = [
     "OwnStep",
     "after",
+    "any_process",
     "as_step",
     "as_written",
     "at_once",
@@ -68,6 +71,7 @@ __all__ = [
     "pullbacks",
     "read_variables",
     "replica_count",
+    "require",
     "scan",
     "stateless_call",
     "sum_over_replicas",

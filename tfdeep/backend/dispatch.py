@@ -151,6 +151,21 @@ def maps_safely(function, elements) -> bool:
     return _module("maps_safely").maps_safely(function, elements)
 
 
+def require(condition, message: str, *values) -> None:
+    """Raise an error where a program finds that a condition does not hold.
+
+    On TensorFlow alone, and not where XLA compiles it: neither it nor JAX has
+    a way of stopping.
+
+    Args:
+        condition: boolean scalar tensor.
+        message: what must be.
+        *values: tensors to print behind it.
+    """
+    if keras.backend.backend() == "tensorflow":
+        _module("require").require(condition, message, *values)
+
+
 def runs_eagerly() -> bool:
     """Whether operations run one by one now, without a traced program."""
     if keras.backend.backend() not in _MODULES:
@@ -217,6 +232,17 @@ def of_first_process(array):
     if process_count() == 1:
         return array
     return _module("of_first_process").of_first_process(array)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether something holds in one of the processes that train together.
+
+    All of them must ask. One that raised an error alone would leave the others
+    waiting for it.
+    """
+    if process_count() == 1:
+        return flag
+    return _module("any_process").any_process(flag)
 
 
 def within_strategy() -> bool:

@@ -113,6 +113,12 @@ def of_first_process(array):
     return np.asarray(multihost_utils.broadcast_one_to_all(array))
 
 
+def any_process(flag):
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
 def replica_count() -> int:
     return 1
 

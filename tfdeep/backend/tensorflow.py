@@ -13,6 +13,7 @@ from tfdeep.backend.tensorflow_scan import (
 
 __all__ = [
     "after",
+    "any_process",
     "as_branch",
     "as_step",
     "as_written",
@@ -30,6 +31,7 @@ __all__ = [
     "process_count",
     "process_index",
     "pullbacks",
+    "require",
     "runs_eagerly",
     "scan",
     "sum_over_replicas",
@@ -143,6 +145,10 @@ def as_written(function):
     return tf.autograph.experimental.do_not_convert(function)
 
 
+def require(condition, message, *values):
+    tf.debugging.Assert(condition, [message, *values])
+
+
 def maps_safely(function, elements) -> bool:
     first = tf.nest.map_structure(lambda t: t[0], elements)
     traced = tf.function(function, autograph=False).get_concrete_function(first)
@@ -198,6 +204,20 @@ def of_first_process(array):
 
     found = strategy.experimental_local_results(strategy.run(on_replica))
     return found[0].numpy().astype(array.dtype)
+
+
+def any_process(flag):
+    if not tf.distribute.has_strategy():
+        return flag  # Nothing by which they could agree.
+    strategy = tf.distribute.get_strategy()
+
+    def on_replica():
+        context = tf.distribute.get_replica_context()
+        mine = tf.constant(int(flag))
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+
+    found = strategy.experimental_local_results(strategy.run(on_replica))
+    return bool(found[0].numpy())
 
 
 def within_strategy() -> bool:

@@ -5,6 +5,7 @@ only after the first two. So they come one by one, all of the same size, and
 without end unless the data has one.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,7 +96,9 @@ def _of_batches(data):
 
 def _once(data):
     if isinstance(data, keras.utils.PyDataset):
-        return (data[index] for index in range(len(data)))
+        count = data.num_batches  # None where it does not end.
+        indices = itertools.count() if count is None else range(count)
+        return (data[index] for index in indices)
     return iter(data)
 
 

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from tfdeep.layers.class_labels import rows_of_classes
 from tfdeep.layers.routing import norm
 
 
@@ -65,7 +66,8 @@ class CapsuleMask(keras.layers.Layer):
 
     Call arguments:
         inputs: tensor of capsules.
-        classes: optional tensor, the true classes, as numbers or one-hot.
+        classes: optional tensor, the true classes, as numbers or one-hot;
+            what is no class gives NaN.
         training: boolean, whether to use them.
 
     Input shape:
@@ -106,5 +108,4 @@ def one_hot(classes, count: int, dtype):
     classes = ops.convert_to_tensor(classes)
     if len(classes.shape) == 2 and classes.shape[-1] == count:
         return ops.cast(classes, dtype)
-    flat = ops.reshape(classes, (-1,))
-    return ops.one_hot(ops.cast(flat, "int32"), count, dtype=dtype)
+    return rows_of_classes(ops.reshape(classes, (-1,)), count, dtype)

@@ -53,6 +53,12 @@ class Repeat(keras.layers.Layer):
 
     `num_repeats=1` is the plain layer.
 
+    A copy trains as a plain layer does where the optimizer updates each entry
+    by itself (SGD, Adam, AdamW, Lion, RMSprop, `global_clipnorm`). Optimizers
+    that take a variable as a whole see all copies as one: `clipnorm`, Lamb,
+    Adafactor and Muon train otherwise. `tfdeep.models.unstack` gives plain
+    layers.
+
     On a CPU, TensorFlow with `jit_compile=True` runs the gradients of
     convolutions inside the loop by a slow path of XLA; without it, and on
     JAX, they are as fast as in a row. It was not run on a GPU.

@@ -5,6 +5,7 @@ from keras import ops
 
 from tfdeep.checks import check_number
 from tfdeep.layers.class_capsules import one_hot
+from tfdeep.layers.class_labels import positive
 
 
 def margin_loss(
@@ -22,12 +23,12 @@ def margin_loss(
         weight: number, w.
 
     Returns:
-        A tensor `(batch,)`.
+        A tensor `(batch,)`, NaN for what is no class.
     """
     lengths = ops.convert_to_tensor(lengths)
     true = one_hot(y_true, lengths.shape[-1], lengths.dtype)
-    short = ops.square(ops.relu(present - lengths))
-    long = ops.square(ops.relu(lengths - absent))
+    short = ops.square(positive(present - lengths))
+    long = ops.square(positive(lengths - absent))
     return ops.sum(true * short + weight * (1 - true) * long, axis=-1)
 
 
@@ -61,6 +62,9 @@ class MarginLoss(keras.losses.Loss):
 
     Raises:
         ValueError: if a number is not finite, or the weight negative.
+
+    A label outside the classes gives NaN; TensorFlow raises an error as well,
+    unless XLA compiles the step.
 
     Example:
         >>> import numpy as np, tfdeep

@@ -54,7 +54,8 @@ class Architecture:
             `tfdeep.layers.WeightStandardizedConv2D`.
         stacked: whether equal blocks in a row become one
             `tfdeep.layers.Repeat`: `True`, `False`, or `"auto"` where there
-            are at least 32 of them.
+            are at least 32 of them. `clipnorm`, Lamb, Adafactor and Muon
+            train stacked blocks otherwise: pass `False` for them.
         name: optional name of the model.
     """
 

@@ -50,7 +50,9 @@ def stack(model: keras.Model) -> keras.Model:
     survival probabilities. They must have weights, keep the shape of their
     input and be called once each, and nothing else may take what is between
     them. Weights, batch statistics and random streams are those of the model;
-    a compiled model stays compiled, its optimizer begins anew.
+    a compiled model stays compiled, its optimizer begins anew. Optimizers that
+    take a variable as a whole (`clipnorm`, Lamb, Adafactor, Muon) train the
+    new model otherwise, of which a warning tells.
 
     Args:
         model: a built Functional or Sequential model; models inside it are

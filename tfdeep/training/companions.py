@@ -139,9 +139,15 @@ class Targets:
 
 
 def target_of(structure: Any, keys: tuple) -> Any:
-    """The part that a head learns, of one target or a structure of them."""
-    if not keys or not isinstance(structure, STRUCTURES):
+    """The part that a head learns, of one target or a structure of them.
+
+    That of a model with one output may come in a list of one, as for Keras.
+    """
+    if not isinstance(structure, STRUCTURES):
         return structure
+    if not keys:
+        flat = tree.flatten(structure)
+        return flat[0] if len(flat) == 1 else structure
     indices = range(len(structure))
     known = structure if isinstance(structure, dict) else indices
     found = [key for key in keys if key in known]

@@ -7,6 +7,7 @@ from tfdeep.checks import check_number
 from tfdeep.training.companions import Companion, companions
 from tfdeep.training.head import Head
 from tfdeep.training.selection import named
+from tfdeep.training.weight_decay import copy_exclusions
 from tfdeep.training.wrapper import TrainingWrapper
 
 
@@ -243,6 +244,7 @@ class DeepSupervision(TrainingWrapper):
         if self.compiled:
             config = self.optimizer.get_config()
             optimizer = type(self.optimizer).from_config(config)
+            copy_exclusions(self.optimizer, optimizer)
             self._compile_as_this(self.base, optimizer)
         return self.base
 

@@ -183,4 +183,8 @@ def _pooled_dense(name: str, shape: tuple, output_shape: tuple):
         )
     dense = keras.layers.Dense(units, dtype="float32")
     pooling = [POOLING[len(shape)]()] if len(shape) > 2 else []
-    return keras.Sequential([*pooling, dense])
+    head = keras.Sequential([*pooling, dense])
+    # The pooling reads a mask, and it ends there. Keras would say it is lost.
+    head.supports_masking = True
+    head.compute_mask = lambda inputs, previous_mask: None
+    return head

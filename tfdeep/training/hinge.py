@@ -1,34 +1,33 @@
 """The squared hinge of a multi-class L2-SVM, from labels of any usual form."""
 
-import math
-
 import keras
 from keras import ops
 
 from tfdeep.checks import check_labels
+from tfdeep.layers.class_labels import positive, rows_of_classes
 
 
 def l2_svm(labels, scores):
     """sum_c max(0, 1 - t_c s_c)^2 of each sample, t_c = 1 or -1."""
-    gap = ops.relu(1 - signs(labels, scores) * scores)
+    gap = positive(1 - signs(labels, scores) * scores)
     return ops.sum(ops.square(gap), axis=-1)
 
 
 def signs(labels, scores):
     """1 for the class of a sample and -1 for the others, shaped as `scores`.
 
-    A class that does not exist gives NaN: -1 throughout would hide it.
+    A class that does not exist, and NaN, give NaN: -1 would hide them.
     """
     classes = scores.shape[-1]
     if classes == 1:
         labels = ops.reshape(labels, ops.shape(scores))
     if classes == 1 or not is_sparse(labels.shape, scores.shape):
-        return ops.where(labels > 0.5, ops.ones_like(scores), -1.0)
+        labels = ops.cast(labels, scores.dtype)
+        signs = ops.where(labels > 0.5, ops.ones_like(scores), -1.0)
+        return ops.where(ops.isnan(labels), labels, signs)
     if len(labels.shape) == len(scores.shape):
         labels = ops.squeeze(labels, -1)
-    known = ops.logical_and(labels >= 0, labels < classes)
-    hot = ops.one_hot(ops.cast(labels, "int32"), classes, dtype=scores.dtype)
-    return ops.where(ops.expand_dims(known, -1), 2 * hot - 1, math.nan)
+    return 2 * rows_of_classes(labels, classes, scores.dtype) - 1
 
 
 def is_sparse(labels: tuple, scores: tuple) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfdeep import backend
 from tfdeep.training.streams import checked
 
 DEFAULT_BATCH_SIZE = 32  # Of `keras.Model.fit`.
@@ -48,13 +49,16 @@ class Watch(keras.callbacks.Callback):
         self.on_test_begin()
         if logs is not None:
             logs.update(self._logs)
-            if not math.isfinite(float(logs.get("loss", 0.0))):
+            finite = math.isfinite(float(logs.get("loss", 0.0)))
+            if backend.any_process(not finite):
                 self._name_the_layer(epoch)
 
     def _name_the_layer(self, epoch: int) -> None:
         layer = self.model.origin_of_nan()
         if layer is None:
-            return
+            if backend.process_count() == 1:
+                return
+            layer = "seen by another process"
         message = (
             f"The loss came out as NaN or infinite in epoch {epoch + 1}. The "
             f"first that was not finite is {layer!r}. Lower the learning "
@@ -88,17 +92,36 @@ def check_fit(
     for wrapper in model.chain():
         wrapper.check_batches(sizes)
     checks = [check for w in model.chain() for check in w.target_checks()]
-    for check in checks:
-        check(arguments.get("y"))
+    _check_targets(checks, arguments.get("y"))
     if checks and arguments.get("y") is None:
         arguments["x"] = checked(arguments.get("x"), checks)
     watch = Watch(arguments.get("epochs", 1))
     callbacks = arguments.get("callbacks")
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(watch)
+        watch.set_model(model)
+        others = [c for c in callbacks.callbacks if not isinstance(c, Watch)]
+        callbacks.callbacks[:] = [watch, *others]
     else:
         arguments["callbacks"] = [watch, *tree.flatten(callbacks or [])]
     return bound
+
+
+def _check_targets(checks: list, targets: Any) -> None:
+    """Raise for targets that cannot be learned, in all processes or in none."""
+    error = None
+    try:
+        for check in checks:
+            check(targets)
+    except ValueError as found:
+        error = found
+    refused = bool(checks) and backend.any_process(error is not None)
+    if error is not None:
+        raise error
+    if refused:
+        raise ValueError(
+            "The targets of all processes must be such that they can be "
+            "learned. Received: those of another process are not; it says why"
+        )
 
 
 def batch_sizes(arguments: dict[str, Any]) -> set[int]:

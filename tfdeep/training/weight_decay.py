@@ -4,9 +4,27 @@
 cannot say what that was. This file alone reads it where Keras keeps it.
 """
 
+import copy
 from typing import Any
 
 import keras
+
+# By variable and by name.
+EXCLUSIONS = (
+    "_exclude_from_weight_decay",
+    "_exclude_from_weight_decay_pattern",
+)
+
+
+def copy_exclusions(source: Any, target: Any) -> None:
+    """Exclude from an optimizer's weight decay what another one excludes.
+
+    A configuration does not say it.
+    """
+    source, target = _inner(source), _inner(target)
+    for name in EXCLUSIONS:
+        if hasattr(source, name):
+            setattr(target, name, copy.copy(getattr(source, name)))
 
 
 def exclude_from_weight_decay(optimizer: Any, variables: list) -> None:
@@ -15,8 +33,7 @@ def exclude_from_weight_decay(optimizer: Any, variables: list) -> None:
     What its owner excluded stays so, by variable or by name; the optimizer
     may be built.
     """
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
+    optimizer = _inner(optimizer)
     if not variables or not hasattr(optimizer, "exclude_from_weight_decay"):
         return
     try:
@@ -28,3 +45,8 @@ def exclude_from_weight_decay(optimizer: Any, variables: list) -> None:
     excluded = set(getattr(optimizer, "_exclude_from_weight_decay", ()))
     optimizer._exclude_from_weight_decay = excluded | keys
     optimizer._exclude_from_weight_decay_cache = {}
+
+
+def _inner(optimizer):
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer.inner_optimizer if scales else optimizer

@@ -51,6 +51,19 @@ class Sequence(keras.utils.PyDataset):
         return labelled(16)
 
 
+@pytest.mark.parametrize("count", [2, None])
+def test_a_data_set_that_states_how_many_batches_it_has(count):
+    class Stated(keras.utils.PyDataset):
+        num_batches = count
+
+        def __getitem__(self, index):
+            return np.full((2, 1), index), np.full(2, index)
+
+    stream = half_batches(Stated(), 0, None)
+    taken = [int(next(stream)[1][0]) for _ in range(8)]
+    assert taken == ([0, 0, 1, 1] * 2 if count else [0, 0, 1, 1, 2, 2, 3, 3])
+
+
 def test_sources_of_data(eager):
     """Arrays, batches, generators and a PyDataset, with and without weights."""
     x, y = labelled(16)
