@@ -4,15 +4,18 @@ import ast
 import importlib.metadata
 import inspect
 import io
+import os
 import re
 import tokenize
 import tomllib
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 import tfdeep
+from tfdeep import keras_internals
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tfdeep"
@@ -141,6 +144,90 @@ def test_only_public_keras():
         return "keras.src" in modules + path.read_text("utf-8")
 
     assert not named(filter(private, SOURCES))
+
+
+def own_private_names() -> set[str]:
+    """The underscore names that the package itself defines."""
+    names = {"_replace"}  # Of every named tuple.
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+            elif isinstance(node, ast.Attribute) and _is_own(node):
+                if isinstance(node.ctx, ast.Store):
+                    names.add(node.attr)
+    return names
+
+
+def _is_own(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+
+
+def foreign_private_names(path: Path, own: set[str]) -> set[str]:
+    """The underscore names of others that a file reads or writes."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in ("getattr", "hasattr", "setattr", "delattr"):
+                (_, name, *_) = node.args
+                if isinstance(name, ast.Constant):
+                    found.add(name.value)
+    private = {n for n in found if re.match(r"_[a-zA-Z]", n)}
+    return private - own - set(dir(os))
+
+
+def test_private_names_of_keras_are_read_in_one_place():
+    """What adapts TensorFlow Privacy reads private names of that."""
+    own = own_private_names()
+    elsewhere = {
+        path.relative_to(PACKAGE).as_posix(): names
+        for path in SOURCES
+        if (names := foreign_private_names(path, own))
+        and path.parts[-2] not in ("backend", "tf_privacy")
+        and path.name != "keras_internals.py"
+    }
+    assert not elsewhere
+
+
+def test_keras_has_the_private_names_that_are_read():
+    """If a release removes one, its function fails here by name."""
+    inputs = keras.Input((2,))
+    layer = keras.layers.Dense(2)
+    tensor = layer(inputs)
+    model = keras.Model(inputs, tensor)
+    assert keras_internals.layers_of(model)[-1] is layer
+    assert keras_internals.keeps(model, layer)
+    assert not keras_internals.keeps(model, keras.layers.Dense(2))
+    assert keras_internals.node_of(tensor).operation is layer
+    assert keras_internals.node_of(keras.KerasTensor((2,))) is None
+    mask = keras.KerasTensor((None,), "bool")
+    keras_internals.put_mask_on(tensor, mask)
+    assert keras_internals.mask_on(tensor) is mask
+    with keras.StatelessScope():
+        late = keras.Variable("ones", shape=(1,))
+        assert isinstance(
+            keras_internals.initializer_of(late), keras.initializers.Ones
+        )
+    first, second = (
+        keras.optimizers.AdamW(1.0, weight_decay=0.5) for _ in "12"
+    )
+    first.exclude_from_weight_decay(var_names=["bias"])
+    first.build(model.trainable_variables)
+    key = keras_internals.key_of(first, layer.kernel)
+    keras_internals.exclude(first, {key})
+    keras_internals.copy_exclusions(first, second)
+    before = model.get_weights()
+    for optimizer in (first, second):
+        optimizer.apply(
+            [keras.ops.zeros_like(v) for v in model.trainable_variables],
+            model.trainable_variables,
+        )
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_backends_are_imported_in_their_place_only():

@@ -1,21 +1,8 @@
-"""What is inside a model: where Keras has no public word, it is said here."""
+"""Questions about a model that Keras has the words for, not the function."""
 
 from typing import Any
 
 import keras
-
-
-def layers_of(layer: keras.Layer) -> list:
-    """The layer itself and all layers in it, at any depth, each once."""
-    return list(layer._flatten_layers())
-
-
-def keeps(layer: keras.Layer, other: keras.Layer) -> bool:
-    """Whether a layer holds another for good, even if it is no longer used.
-
-    A Sequential model keeps the graphs that it had before `add` and `pop`.
-    """
-    return layer._tracker.is_in_store("layers", other)
 
 
 def is_graph(model: Any) -> bool:

@@ -5,11 +5,12 @@ Inside a loop, a conditional or a gradient of one's own, tensors are others and
 their masks are lost: there they are read, handed on as tensors, and attached
 again.
 
-Keras has no public word for either. What JAX traces has no attributes of its
-own: of that, only layers are told.
+What JAX traces has no attributes of its own: of that, only layers are told.
 """
 
 import keras
+
+from tfdeep.keras_internals import mask_on, put_mask_on
 
 
 class _WithMask(keras.layers.Layer):
@@ -44,7 +45,7 @@ class _MaskOf(keras.layers.Layer):
 def mask_of(tensor):
     """The mask of a tensor, or `None`."""
     if hasattr(tensor, "__dict__"):
-        return getattr(tensor, "_keras_mask", None)
+        return mask_on(tensor)
     reader = _MaskOf()
     reader(tensor)
     return reader.found()
@@ -55,7 +56,7 @@ def with_mask(tensor, mask):
     if mask is None:
         return tensor
     if hasattr(tensor, "__dict__"):
-        tensor._keras_mask = mask
+        put_mask_on(tensor, mask)
         return tensor
     return _WithMask(mask)(tensor)
 
@@ -68,5 +69,5 @@ def stand_in(tensor: keras.KerasTensor) -> keras.KerasTensor:
     symbol = keras.KerasTensor(tensor.shape, tensor.dtype)
     mask = mask_of(tensor)
     if mask is not None:
-        symbol._keras_mask = keras.KerasTensor(mask.shape, "bool")
+        put_mask_on(symbol, keras.KerasTensor(mask.shape, "bool"))
     return symbol

@@ -28,7 +28,7 @@ from tests.contract.harness import (
     train,
 )
 from tests.helpers import double_precision
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 
 FROZEN: tuple = ("all", "normalization", "part")
 PRECISIONS = {

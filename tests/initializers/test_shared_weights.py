@@ -8,7 +8,7 @@ import tfdeep
 from tests.helpers import images
 from tests.initializers.unchanged import unchanged
 from tfdeep.initializers import AutoInit, GradInit, propagate
-from tfdeep.inside import keeps
+from tfdeep.keras_internals import keeps
 
 pytestmark = pytest.mark.usefixtures("eager")
 

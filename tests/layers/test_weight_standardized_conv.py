@@ -12,7 +12,7 @@ from tests.helpers import (
     randomize,
     reference_gradients,
 )
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers import BasicBlock, WeightStandardizedConv2D
 from tfdeep.models import WideResNet
 

@@ -9,7 +9,7 @@ from tests.helpers import BACKEND, arrays, close
 from tests.training.harness import EAGER, MODES, fit, in_modes, logs_of, step
 from tests.training.reaches import CASES, chain, heads, normal
 from tfdeep import backend
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers import BatchEntropy
 from tfdeep.training import BatchEntropyRegularizer, Head, RelayBackpropagation
 

@@ -15,7 +15,7 @@ from tests.training.harness import (
     in_modes,
     logs_of,
 )
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.training import (
     BatchEntropyRegularizer,
     DeepSupervision,

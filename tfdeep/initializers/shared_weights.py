@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from tfdeep.initializers.without_noise import every_layer
-from tfdeep.inside import keeps
+from tfdeep.keras_internals import keeps
 
 
 def check_not_shared(model: keras.Model) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import keras
 
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers import Repeat, StochasticDepth
 
 # What to set, to what, on which layers: subclasses, such as DropPath and

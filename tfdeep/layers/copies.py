@@ -7,7 +7,7 @@ the values that are stacked now.
 import numpy as np
 from keras import ops
 
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers.held import build_held
 from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.template import decider_of

@@ -10,7 +10,7 @@ import functools
 
 import keras
 
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 
 
 class KeepsFrozenParts(keras.layers.Layer):

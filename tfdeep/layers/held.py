@@ -9,7 +9,7 @@ import inspect
 import keras
 from keras import tree
 
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 
 # What there is where nothing was written: it builds none of the parts.
 DEFAULTS = (keras.Layer.build, keras.Model.build)

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers.repeat import Repeat
 
 # A trust ratio, factors of the second moment, an orthogonal update.

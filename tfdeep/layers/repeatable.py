@@ -3,7 +3,7 @@
 import keras
 
 from tfdeep.checks import check_probability
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 
 
 def check_survival(probabilities, count: int, layer) -> None:

@@ -7,7 +7,8 @@ from keras import ops
 
 from tfdeep import backend
 from tfdeep.checks import check_choice
-from tfdeep.inside import layers_of, without_names
+from tfdeep.inside import without_names
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers.coupling import Additive, Momentum, check_gamma
 from tfdeep.layers.held import call_arguments, hands_on_masks
 from tfdeep.layers.repeatable import (

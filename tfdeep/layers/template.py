@@ -1,9 +1,7 @@
 """A layer that stands for many: the values of its variables come as arguments.
 
 The layer itself is built, and its own values are never used. What has to be
-known of a variable before it exists many times over is how it begins; Keras
-keeps its initializer while a `StatelessScope` defers it, and here alone a
-private attribute of Keras is read.
+known of a variable before it exists many times over is how it begins.
 """
 
 import contextlib
@@ -11,7 +9,7 @@ from typing import Any
 
 import keras
 
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import initializer_of, layers_of
 from tfdeep.layers.repeatable import check_kept, python_state
 from tfdeep.layers.stacked import fold_seed, fold_seeds
 from tfdeep.layers.stochastic_block import StochasticBlock
@@ -73,7 +71,7 @@ class Template:
             outputs = layer(inputs, training=True)
             check_kept(layer, outputs, inputs)
             self.makes_masks = mask_of(outputs) is not None
-            self.initializers = [v._initializer for v in layer.variables]
+            self.initializers = [initializer_of(v) for v in layer.variables]
         self.layer, self.variables = layer, layer.variables
         self.input_shape = tuple(inputs.shape)
         self.state = [

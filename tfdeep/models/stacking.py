@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from tfdeep.inside import is_graph, layers_of
+from tfdeep.inside import is_graph
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers.copies import copies, load_copies
 from tfdeep.layers.per_variable import warn_of_optimizer
 from tfdeep.layers.repeat import Repeat

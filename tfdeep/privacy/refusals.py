@@ -2,7 +2,8 @@
 
 import keras
 
-from tfdeep.inside import layers_of, own_methods
+from tfdeep.inside import own_methods
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers.entropy import BatchEntropy
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.views import MIXING

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tfdeep.inside import is_graph, layers_of
+from tfdeep.inside import is_graph
+from tfdeep.keras_internals import layers_of
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.private_model import PrivateModel
 from tfdeep.privacy.refusals import check_refused

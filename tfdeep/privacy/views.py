@@ -5,7 +5,7 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.checks import check_positive
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.privacy.frozen import Frozen
 from tfdeep.privacy.per_example.isolation import layer_isolates
 

@@ -1,8 +1,6 @@
 """The calls of which a model consists, and a view of it that shows more.
 
 A Functional or Sequential model is a graph of calls of layers and operations.
-Keras has no public word for "the call that made this tensor": this file alone
-reads the record that a symbolic tensor carries.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +11,7 @@ import keras
 from keras import tree
 
 from tfdeep.inside import is_graph
+from tfdeep.keras_internals import node_of
 
 
 @dataclass(eq=False)
@@ -88,21 +87,13 @@ def calls_between(inputs: Any, outputs: Any, prefix: str = "") -> list[Call]:
     return found
 
 
-def _node(tensor):
-    """The record of the call that made a symbolic tensor, or `None`."""
-    history = getattr(tensor, "_keras_history", None)
-    if history is None or history.operation is None:
-        return None
-    return history.operation._inbound_nodes[history.node_index]
-
-
 def _ordered(starts: set[int], outputs: Iterable) -> list:
     """Nodes behind the outputs, depth first; a deep net must not recurse."""
     done: dict[int, Any] = {}
     waiting = [(tensor, False) for tensor in reversed(list(outputs))]
     while waiting:
         tensor, ready = waiting.pop()
-        node = None if id(tensor) in starts else _node(tensor)
+        node = None if id(tensor) in starts else node_of(tensor)
         if node is None or id(node) in done or not node.input_tensors:
             continue
         if ready:

@@ -6,7 +6,7 @@ layer reports from there has no tensor outside.
 
 import keras
 
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers.entropy import BatchEntropy
 from tfdeep.layers.recompute import Recompute
 from tfdeep.layers.repeat import Repeat

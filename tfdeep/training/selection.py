@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.reversible_layer import ReversibleLayer
 from tfdeep.training.graph import Call, within

@@ -15,7 +15,7 @@ from tests.privacy.isolation.cases import (
     own_cases,
 )
 from tests.privacy.isolation.trial import Mixes, check_keeps_apart
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.privacy.per_example import isolation
 
 PATH = Path(isolation.__file__).with_name("isolation.json")

@@ -7,7 +7,7 @@ from keras import ops
 from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.signal import Signal, measure
 from tfdeep.initializers.kinds import check_kind, is_text, kind_of
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 
 # How many numbers of an input are sampled: of images and sequences fewer, as
 # each of their positions becomes many channels.

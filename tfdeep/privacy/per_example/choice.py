@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers.grouped_conv import GroupedConv2D
 from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
 from tfdeep.masks import mask_of

@@ -21,7 +21,8 @@ from typing import Any
 
 import keras
 
-from tfdeep.inside import is_graph, layers_of
+from tfdeep.inside import is_graph
+from tfdeep.keras_internals import layers_of
 from tfdeep.training.graph import calls_between, ends
 
 ELEMENTWISE = frozenset(

@@ -8,7 +8,7 @@ import keras
 from keras import ops, tree
 
 from tfdeep import backend
-from tfdeep.inside import layers_of
+from tfdeep.keras_internals import layers_of
 from tfdeep.privacy.per_example.gradients import Instances
 from tfdeep.privacy.per_example.mapping import map_examples
 from tfdeep.privacy.per_example.rules import Rule

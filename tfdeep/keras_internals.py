@@ -1,0 +1,97 @@
+"""Every private name of Keras that the package reads, and why.
+
+Nothing else in the package touches an underscore name of Keras; a test looks
+for it, and another says which of these a release has removed. All were read
+in Keras 3.13 to 3.15. This module imports nothing of the package.
+"""
+
+import copy
+from typing import Any
+
+import keras
+
+# Those of an optimizer: by variable and by a pattern of names.
+_EXCLUSIONS = (
+    "_exclude_from_weight_decay",
+    "_exclude_from_weight_decay_pattern",
+)
+
+
+def layers_of(layer: keras.Layer) -> list:
+    """The layer itself and all layers in it, at any depth, each once.
+
+    `model.layers` is public, and stops at what no model holds.
+    """
+    return list(layer._flatten_layers())
+
+
+def keeps(layer: keras.Layer, other: keras.Layer) -> bool:
+    """Whether a layer holds another for good, even if it is no longer used.
+
+    A Sequential model keeps the graphs that it had before `add` and `pop`.
+    """
+    return layer._tracker.is_in_store("layers", other)
+
+
+def node_of(tensor: Any) -> Any:
+    """The record of the call that made a symbolic tensor, or `None`.
+
+    It has `.operation`, `.arguments`, `.input_tensors` and `.output_tensors`.
+    What is public of it are configurations, without the tensors.
+    """
+    history = getattr(tensor, "_keras_history", None)
+    if history is None or history.operation is None:
+        return None
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def mask_on(tensor: Any) -> Any:
+    """The mask that Keras has attached to a tensor, or `None`.
+
+    Of a tensor that cannot have attributes, only layers are told.
+    """
+    return getattr(tensor, "_keras_mask", None)
+
+
+def put_mask_on(tensor: Any, mask: Any) -> None:
+    """Attach a mask to a tensor, from which layers take theirs."""
+    tensor._keras_mask = mask
+
+
+def initializer_of(variable: keras.Variable) -> Any:
+    """What a variable begins with that is not initialized yet.
+
+    Keras keeps it as long as a `StatelessScope` defers the initialization.
+    """
+    return variable._initializer
+
+
+def key_of(optimizer: Any, variable: keras.Variable) -> Any:
+    """What an optimizer knows a variable by.
+
+    Raises:
+        AttributeError: on TensorFlow, while another value stands for the
+            variable.
+    """
+    return optimizer._var_key(variable)
+
+
+def exclude(optimizer: Any, keys: set) -> None:
+    """Exclude variables from weight decay, besides those that are excluded.
+
+    `Optimizer.exclude_from_weight_decay` forgets what was excluded before,
+    and raises once the optimizer is built.
+    """
+    excluded = set(getattr(optimizer, "_exclude_from_weight_decay", ()))
+    optimizer._exclude_from_weight_decay = excluded | keys
+    optimizer._exclude_from_weight_decay_cache = {}
+
+
+def copy_exclusions(source: Any, target: Any) -> None:
+    """Exclude from an optimizer's weight decay what another one excludes.
+
+    A configuration does not say it.
+    """
+    for name in _EXCLUSIONS:
+        if hasattr(source, name):
+            setattr(target, name, copy.copy(getattr(source, name)))
