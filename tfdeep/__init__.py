@@ -2,6 +2,7 @@
 
 from tfdeep import (
     callbacks,
+    graph,
     initializers,
     layers,
     losses,
@@ -24,6 +25,7 @@ __all__ = [
     "ReversibleCapsule",
     "StochasticDepth",
     "callbacks",
+    "graph",
     "initializers",
     "layers",
     "losses",

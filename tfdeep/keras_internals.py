@@ -87,6 +87,11 @@ def exclude(optimizer: Any, keys: set) -> None:
     optimizer._exclude_from_weight_decay_cache = {}
 
 
+def excluded_by(optimizer: Any) -> set:
+    """The keys of the variables that an optimizer does not let decay."""
+    return set(getattr(optimizer, "_exclude_from_weight_decay", ()))
+
+
 def copy_exclusions(source: Any, target: Any) -> None:
     """Exclude from an optimizer's weight decay what another one excludes.
 
@@ -95,3 +100,45 @@ def copy_exclusions(source: Any, target: Any) -> None:
     for name in _EXCLUSIONS:
         if hasattr(source, name):
             setattr(target, name, copy.copy(getattr(source, name)))
+
+
+def weights_of(optimizer: Any) -> list:
+    """The weights that a built optimizer trains, in its order."""
+    return list(optimizer._trainable_variables)
+
+
+def slots_of(optimizer: Any) -> dict[str, list]:
+    """What a built optimizer keeps for each weight: momenta and the like.
+
+    Returns:
+        Lists by attribute, with a variable or `None` for each weight. The
+        attributes of an optimizer are found by their form, whatever it is.
+    """
+    count = len(weights_of(optimizer))
+    skipped = ("_variables", "_trainable_variables")
+    return {
+        name: list(kept)
+        for name, kept in vars(optimizer).items()
+        if isinstance(kept, list)
+        and len(kept) == count
+        and name not in skipped
+        and any(isinstance(each, keras.Variable) for each in kept)
+    }
+
+
+def scalars_of(optimizer: Any) -> dict[str, keras.Variable]:
+    """The variables of an optimizer that are not kept for a weight."""
+    return {
+        name: value
+        for name, value in vars(optimizer).items()
+        if isinstance(value, keras.Variable)
+    }
+
+
+def compiled_with(model: keras.Model) -> dict:
+    """What a compiled model was compiled with, as it was given.
+
+    `get_compile_config` is public, and turns it into text, from which only
+    what is registered comes back.
+    """
+    return dict(model._compile_config.config)

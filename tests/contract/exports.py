@@ -73,6 +73,12 @@ LISTED = {
     ],
 }
 PLAIN = {
+    "tests/graph/test_rewrite.py": ["graph.Edited", "graph.rewrite"],
+    "tests/graph/test_trace.py": [
+        "graph.Call",
+        "graph.Graph",
+        "graph.graph_of",
+    ],
     "tests/contract/test_optimizers.py": [
         f"privacy.tf_privacy.{name}"
         for name in tfdeep.privacy.tf_privacy.__all__

@@ -243,7 +243,7 @@ class TestRefused:
                 return inputs
 
         for model in (Own(), layers.Dense(4), keras.Sequential()):
-            with pytest.raises(TypeError, match="`model` came as"):
+            with pytest.raises(TypeError, match="`model` must be a Funct"):
                 convert(model)
 
     def test_a_repeat_inside_a_layer(self):

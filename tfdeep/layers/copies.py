@@ -4,9 +4,6 @@ A copy has the configuration of the repeated layer, with seeds of its own, and
 the values that are stacked now.
 """
 
-import numpy as np
-from keras import ops
-
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.held import build_held
 from tfdeep.layers.repeat import Repeat
@@ -28,7 +25,6 @@ def copies(repeat: Repeat, prefix: str | None = None) -> list:
         ValueError: if the weights do not fit the configuration any more.
     """
     template = repeat.template
-    values = [ops.convert_to_numpy(v) for v in template.stacked]
     survival = repeat.survival_probabilities
     layers = []
     for copy in range(repeat.num_repeats):
@@ -40,25 +36,31 @@ def copies(repeat: Repeat, prefix: str | None = None) -> list:
         build_held(layer, template.input_shape)
         if not repeat.trainable:
             layer.trainable = False
-        for index, variable in pairs(layer, template):
-            variable.assign(values[index][copy])
         layers.append(layer)
+    for variable, stack, copy in values_of_copies(repeat, layers):
+        variable.assign(stack.value[copy])
     return layers
 
 
-def load_copies(repeat: Repeat, layers) -> None:
-    """Give a built `Repeat` the values of plain layers, one per copy.
+def values_of_copies(repeat: Repeat, layers: list) -> list[tuple]:
+    """Where the variables of the layers are in those of a `Repeat`.
+
+    Args:
+        repeat: a built layer.
+        layers: one per copy, as `copies` makes them.
+
+    Returns:
+        A triple for each variable of the layers: it, the stacked variable, and
+        the number of the copy.
 
     Raises:
         ValueError: if a layer's weights do not fit its configuration.
     """
-    template = repeat.template
-    values = [np.array(ops.convert_to_numpy(v)) for v in template.stacked]
-    for copy, layer in enumerate(layers):
-        for index, variable in pairs(layer, template):
-            values[index][copy] = ops.convert_to_numpy(variable)
-    for stack, value in zip(template.stacked, values, strict=True):
-        stack.assign(value)
+    return [
+        (variable, repeat.template.stacked[index], copy)
+        for copy, layer in enumerate(layers)
+        for index, variable in pairs(layer, repeat.template)
+    ]
 
 
 def copy_sizes(model) -> dict[int, tuple[int, ...]]:

@@ -1,14 +1,14 @@
 """A model with repeated layers, as one of plain layers, and back."""
 
 import keras
-from keras import ops
 
+from tfdeep.graph import Edited, rewrite
+from tfdeep.graph.runs import runs_of_equal_layers
 from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
-from tfdeep.layers.copies import copies, load_copies
+from tfdeep.layers.copies import copies, values_of_copies
 from tfdeep.layers.per_variable import warn_of_optimizer
 from tfdeep.layers.repeat import Repeat
-from tfdeep.models.equal_layers import runs_of_equal_layers
 
 
 def unstack(model: keras.Model) -> keras.Model:
@@ -17,8 +17,8 @@ def unstack(model: keras.Model) -> keras.Model:
     Each `Repeat` becomes its copies, one after the other, with their weights,
     batch statistics and random streams. What takes single layers, such as
     pruning, inspection or another framework's export, takes this form;
-    `stack` is the way back. A compiled model stays compiled, its optimizer
-    begins anew.
+    `stack` is the way back. A compiled model stays compiled, with what its
+    optimizer keeps for each weight.
 
     Args:
         model: a built Functional or Sequential model; models inside it are
@@ -41,7 +41,8 @@ def unstack(model: keras.Model) -> keras.Model:
         >>> len(plain.layers), tuple(plain.layers[2].kernel.shape)
         (3, (4, 4))
     """
-    return _rebuilt(model, _unstacking)
+    _check_graph(model)
+    return rewrite(model, _copied)
 
 
 def stack(model: keras.Model) -> keras.Model:
@@ -51,9 +52,9 @@ def stack(model: keras.Model) -> keras.Model:
     survival probabilities. They must have weights, keep the shape of their
     input and be called once each, and nothing else may take what is between
     them. Weights, batch statistics and random streams are those of the model;
-    a compiled model stays compiled, its optimizer begins anew. Optimizers that
-    take a variable as a whole (`clipnorm`, Lamb, Adafactor, Muon) train the
-    new model otherwise, of which a warning tells.
+    a compiled model stays compiled, with what its optimizer keeps for each
+    weight. Optimizers that take a variable as a whole (`clipnorm`, Lamb,
+    Adafactor, Muon) train the new model otherwise, of which a warning tells.
 
     Args:
         model: a built Functional or Sequential model; models inside it are
@@ -75,124 +76,84 @@ def stack(model: keras.Model) -> keras.Model:
         >>> len(stacked.layers), stacked.count_params()
         (1, 60)
     """
-    result = _rebuilt(model, _stacking)
+    _check_graph(model)
+    result = rewrite(model, _Stacking(model))
     if model.compiled:
         warn_of_optimizer(result, model.optimizer)
     return result
 
 
-def _unstacking(model) -> dict:
-    """What stands for each `Repeat` of a model: its copies."""
-    for layer in model.layers:
-        if isinstance(layer, (Repeat, keras.Model)):
-            continue
+def _copied(call, args, kwargs):
+    """The copies of a `Repeat`, one after the other."""
+    layer = call.operation
+    if not isinstance(layer, Repeat):
         if any(isinstance(part, Repeat) for part in layers_of(layer)):
             raise ValueError(
-                f"The layer '{layer.name}' came with a Repeat inside. Only "
-                "those that the model calls itself can be converted. Take it "
-                "out of the layer, or make the layer a model."
+                f"Each Repeat must be called by the model itself to be "
+                f"converted: take it out of the layer '{layer.name}', or make "
+                f"that a model. Received: {layer.name!r} with a Repeat inside"
             )
-    return {
-        id(layer): copies(layer)
-        for layer in model.layers
-        if isinstance(layer, Repeat)
+        return None
+    (x,) = args
+    kwargs = {
+        name: value for name, value in kwargs.items() if value is not None
     }
+    layers = copies(layer)
+    for each in layers:
+        x = each(x, **kwargs)
+    weights = [
+        (variable, (stack, (copy, *[None] * len(variable.shape))))
+        for variable, stack, copy in values_of_copies(layer, layers)
+    ]
+    return Edited(x, weights)
 
 
-def _stacking(model) -> dict:
-    """What stands for the layers of each run: a `Repeat`, then nothing."""
-    plan: dict = {}
-    for run in runs_of_equal_layers(model):
-        first, *others = run
-        configs = [layer.get_config() for layer in run]
-        survival = [c.get("survival_probability", 1.0) for c in configs]
+class _Stacking:
+    """The edit that makes a `Repeat` of the first layer of each run.
+
+    Args:
+        model: the model that is rewritten.
+    """
+
+    def __init__(self, model: keras.Model):
+        graphs = [each for each in layers_of(model) if is_graph(each)]
+        runs = [run for each in graphs for run in runs_of_equal_layers(each)]
+        self.runs = {id(run[0]): run for run in runs}
+        self.others = {id(layer) for run in runs for layer in run[1:]}
+
+    def __call__(self, call, args, kwargs):
+        if id(call.operation) in self.others:
+            return args[0]
+        run = self.runs.get(id(call.operation))
+        if run is None:
+            return None
+        first = run[0]
+        survival = [
+            layer.get_config().get("survival_probability", 1.0) for layer in run
+        ]
         repeat = Repeat(
             first,
             len(run),
             survival if min(survival) < 1.0 else None,
             name=f"{first.name}_x{len(run)}",
         )
-        repeat.build(tuple(first.input.shape))
+        outputs = repeat(args[0])
         repeat.trainable = first.trainable
-        load_copies(repeat, run)
-        plan[id(first)] = [repeat]
-        plan.update((id(layer), []) for layer in others)
-    return plan
+        rows: dict[int, tuple] = {}
+        for variable, stack, _ in values_of_copies(repeat, run):
+            rows.setdefault(id(stack), (stack, []))[1].append(variable)
+        # Blocks that always run have no random stream to decide with.
+        whole = [
+            (s, found) for s, found in rows.values() if len(found) == len(run)
+        ]
+        return Edited(outputs, whole)
 
 
-def _rebuilt(model, plan_of):
-    """A new model with what a plan says in place of some layers."""
+def _check_graph(model) -> None:
     if not is_graph(model):
         raise TypeError(
-            f"`model` came as {type(model).__name__}. It must be a Functional "
-            "or Sequential model with known inputs. Give it an Input, or wrap "
-            "it: keras.Model(x, model(x)) with x = keras.Input(...)."
+            "`model` must be a Functional or Sequential model with known "
+            "inputs: give it an Input, or wrap it, keras.Model(x, model(x)) "
+            f"with x = keras.Input(...). Received: model={model!r} of type "
+            f"{type(model).__name__}"
         )
-    plan = plan_of(model)
-    inner = {
-        id(layer): _rebuilt(layer, plan_of)
-        for layer in model.layers
-        if is_graph(layer)
-    }
-    twins: list = []
-
-    def new(layer):
-        if id(layer) in inner:
-            return inner[id(layer)]
-        twin = type(layer).from_config(layer.get_config())
-        if isinstance(layer, keras.Layer):  # Not an operation of `keras.ops`.
-            twins.append((layer, twin))
-        return twin
-
-    try:
-        if isinstance(model, keras.Sequential):
-            result = _sequential(model, plan, new)
-        else:
-            result = _functional(model, plan, new)
-    except RecursionError as error:
-        raise ValueError(
-            f"The model '{model.name}' came with more layers than Keras walks "
-            "through, which it does by recursion. Raise the limit with "
-            "sys.setrecursionlimit, or keep it stacked."
-        ) from error
-    for old, twin in twins:
-        pairs = zip(twin.variables, old.variables, strict=True)
-        for target, source in pairs:
-            # JAX gives the memory of weights away when a model trains.
-            target.assign(ops.copy(source.value))
-    return result
-
-
-def _sequential(model, plan, new):
-    (inputs,) = model.inputs
-    layers = [keras.Input(batch_shape=inputs.shape, dtype=inputs.dtype)]
-    for layer in model.layers:
-        layers += plan[id(layer)] if id(layer) in plan else [new(layer)]
-    result = keras.Sequential(layers, name=model.name)
-    if model.compiled:
-        result.compile_from_config(model.get_compile_config())
-    return result
-
-
-def _functional(model, plan, new):
-    stand_ins: dict = {}
-
-    def clone(layer):
-        if id(layer) not in plan:
-            return new(layer)
-        stand_in = keras.layers.Identity()
-        stand_ins[id(stand_in)] = (stand_in, plan[id(layer)])
-        return stand_in
-
-    def call(layer, *args, **kwargs):
-        if id(layer) not in stand_ins:
-            return layer(*args, **kwargs)
-        (x,) = args
-        kwargs = {name: v for name, v in kwargs.items() if v is not None}
-        for part in stand_ins[id(layer)][1]:
-            x = part(x, **kwargs)
-        return x
-
-    return keras.models.clone_model(
-        model, clone_function=clone, call_function=call
-    )

@@ -7,6 +7,7 @@ import keras
 from keras import ops, tree
 
 from tfdeep.checks import check_choice, check_positive, check_seed
+from tfdeep.graph.trace import input_shape_of, symbols
 from tfdeep.privacy import resumable
 from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy.clipping import as_clipping
@@ -20,7 +21,6 @@ from tfdeep.privacy.private_evaluate import PrivateEvaluate
 from tfdeep.privacy.refusals import check_refused
 from tfdeep.privacy.truth import as_tensor, first_example, one_of
 from tfdeep.privacy.views import Views
-from tfdeep.training.taps import input_shape_of, symbols
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")

@@ -1,13 +1,14 @@
 """Whether a model can be trained privately: by rule, and by trial."""
 
+import functools
 import inspect
 
 import keras
 import numpy as np
 from keras import ops, tree
 
+from tfdeep.graph import Edited, rewrite
 from tfdeep.inside import is_graph
-from tfdeep.keras_internals import layers_of
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.private_model import PrivateModel
 from tfdeep.privacy.refusals import check_refused
@@ -129,38 +130,16 @@ def replace_batch_norm(model: keras.Model, groups: int = 16) -> keras.Model:
             f"The model {model.name!r} came hand-written. Its layers cannot "
             "be exchanged from outside. Put GroupNormalization into its code."
         )
-    pairs: list[tuple] = []
-
-    def copy(layer):
-        new = _replaced(layer, groups)
-        if isinstance(layer, keras.layers.Layer):
-            pairs.append((layer, new))
-        return new
-
-    functional = not isinstance(model, keras.Sequential)
-    result = keras.models.clone_model(
-        model,
-        clone_function=copy,
-        call_function=_called if functional else None,
-    )
-    for old, new in pairs:
-        _hand_over(old, new)
-    # From the whole to its parts: to freeze a part freezes all within it.
-    result.trainable = model.trainable
-    for old, new in pairs:
-        for before, after in zip(layers_of(old), layers_of(new), strict=True):
-            after.trainable = before.trainable
+    result = rewrite(model, functools.partial(_replaced, groups))
     check_refused(result)
     return result
 
 
-def _replaced(layer, groups: int):
-    if not isinstance(layer, keras.layers.Layer):
-        return layer  # An operation, which is no part of a model.
-    if is_graph(layer):
-        return replace_batch_norm(layer, groups)
+def _replaced(groups: int, call, args, kwargs):
+    """GroupNormalization in the place of a BatchNormalization."""
+    layer = call.operation
     if not isinstance(layer, keras.layers.BatchNormalization):
-        return type(layer).from_config(layer.get_config())
+        return None
     channels = layer.moving_mean.shape[0]
     kind = keras.layers.GroupNormalization
     taken = inspect.signature(kind).parameters
@@ -168,22 +147,11 @@ def _replaced(layer, groups: int):
     names = ("name", "dtype", "trainable")
     config.update({name: layer.get_config()[name] for name in names})
     fitting = max(n for n in range(1, groups + 1) if channels % n == 0)
-    return kind.from_config({**config, "groups": fitting})
-
-
-def _called(layer, *args, **kwargs):
-    """A call of the copy: what only BatchNormalization takes is left out."""
-    if isinstance(layer, keras.layers.GroupNormalization):
-        kwargs = {}
-    return layer(*args, **kwargs)
-
-
-def _hand_over(old, new):
-    """Give the new layer the weights of the old one."""
-    if isinstance(old, keras.layers.BatchNormalization):
-        for name in ("gamma", "beta"):
-            if getattr(new, name, None) is not None:
-                getattr(new, name).assign(getattr(old, name).value)
-        return
-    if not is_graph(old):
-        new.set_weights(old.get_weights())
+    new = kind.from_config({**config, "groups": fitting})
+    outputs = new(*args)  # The other one alone takes a mask.
+    weights = [
+        (getattr(new, name), getattr(layer, name))
+        for name in ("gamma", "beta")
+        if getattr(new, name, None) is not None
+    ]
+    return Edited(outputs, weights)

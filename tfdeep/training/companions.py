@@ -8,10 +8,10 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep import backend
-from tfdeep.training.graph import Call
+from tfdeep.graph.select import named
+from tfdeep.graph.trace import Call
 from tfdeep.training.head import Head, companion_objective
 from tfdeep.training.hinge import L2SVM, check_classes
-from tfdeep.training.selection import named
 from tfdeep.training.taps import Interior
 
 # What a mean loss is multiplied by, lest its gradient vanish in float16.

@@ -5,9 +5,9 @@ from typing import Any
 
 from keras import ops, tree
 
+from tfdeep.graph.select import chosen
 from tfdeep.layers.entropy import batch_entropies
 from tfdeep.training.reporters import check_heard
-from tfdeep.training.selection import chosen
 from tfdeep.training.taps import Interior, Tapped
 
 Layers = str | Iterable[str] | Callable[[Any], bool]

@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 
+from tfdeep.graph.trace import input_shape_of
 from tfdeep.training.deep_supervision import DeepSupervision
 from tfdeep.training.relay import RelayBackpropagation
 from tfdeep.training.segments import Reached, everywhere
-from tfdeep.training.taps import Interior, input_shape_of
+from tfdeep.training.taps import Interior
 from tfdeep.training.wrapper import TrainingWrapper
 from tfdeep.visualization.figure import save
 from tfdeep.visualization.reach import reach_chart

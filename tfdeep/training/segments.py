@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from keras import tree
 
-from tfdeep.training.graph import Call
-from tfdeep.training.selection import named
-from tfdeep.training.steps import Program
+from tfdeep.graph.program import Program
+from tfdeep.graph.select import named
+from tfdeep.graph.trace import Call
 
 OUTPUT = "output"
 

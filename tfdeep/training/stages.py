@@ -20,9 +20,9 @@ import keras
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.graph.program import Program, Slot, run_steps
 from tfdeep.layers.entropy import collected_entropies
 from tfdeep.masks import mask_of, with_mask
-from tfdeep.training.steps import Program, Slot, run_steps
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,18 @@
 """What a wrapper sees of the model inside: tensors of its inner layers."""
 
-import inspect
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops, tree
+from keras import ops
 
-from tfdeep.inside import Reads, is_graph
+from tfdeep.graph.program import Program
+from tfdeep.graph.trace import Call, graph_of, made, within
+from tfdeep.graph.view import tapped_view
 from tfdeep.layers.entropy import collected_entropies
-from tfdeep.training.graph import (
-    Call,
-    calls_between,
-    ends,
-    made,
-    tapped_view,
-    within,
-)
 from tfdeep.training.reporters import reporters_of
 from tfdeep.training.stages import Division, Handover, Stages
-from tfdeep.training.steps import Program
 
 
 class Tapped(NamedTuple):
@@ -56,13 +49,13 @@ class Interior:
     ):
         self.model = model
         self.reporters = reporters_of(model)
-        with Reads() as reads:
-            self.inputs, self.outputs = _symbolic(model, input_shape, training)
+        self.inputs = self.outputs = None
         self.calls: list[Call] = []
-        self._read: list = reads.variables
-        if self.inputs is not None:
-            self.calls = calls_between(self.inputs, self.outputs)
-            self._read += variables_among(self.calls)
+        self._read: list = []
+        with contextlib.suppress(ValueError):
+            graph = graph_of(model, input_shape, training)
+            self.inputs, self.outputs = graph.inputs, graph.outputs
+            self.calls, self._read = graph.calls, graph.read
         self._view: keras.Model | None = None
         self._stages: Stages | None = None
         self._taps: list[Call] = []
@@ -176,41 +169,3 @@ def _mean_report(name: str, entropies: list):
             "reported there cannot be used outside. Return the tensor from it, "
             "and call the layer on what it returns."
         ) from error
-
-
-def variables_among(calls: list[Call]) -> list:
-    """The variables that are arguments of calls: they belong to none."""
-    arguments = tree.flatten([(call.args, call.kwargs) for call in calls])
-    return [each for each in arguments if isinstance(each, keras.Variable)]
-
-
-def _symbolic(
-    model: keras.Model, input_shape: Any, training: bool
-) -> tuple[Any, Any]:
-    """Symbolic inputs and outputs of a model; `None` if it has none."""
-    if is_graph(model):
-        return ends(model)
-    inputs = symbols(input_shape)
-    told = "training" in inspect.signature(model.call).parameters
-    kwargs = {"training": training} if told else {}
-    try:
-        # Past `__call__`, which would show one call: that of the model.
-        outputs = model.call(inputs, **kwargs)
-    except Exception:  # Whatever a hand-written model does with a symbol.
-        return None, None
-    known = all(isinstance(t, keras.KerasTensor) for t in tree.flatten(outputs))
-    return (inputs, outputs) if known else (None, None)
-
-
-def symbols(input_shape: Any) -> Any:
-    """Symbolic tensors of a shape, or a structure of shapes."""
-    return tree.map_shape_structure(
-        lambda shape: keras.Input(batch_shape=shape), input_shape
-    )
-
-
-def input_shape_of(model: keras.Model) -> Any:
-    """The shape that a built model is built for, `None` if it keeps none."""
-    if is_graph(model):
-        return tree.map_structure(lambda t: t.shape, ends(model)[0])
-    return (model.get_build_config() or {}).get("input_shape")

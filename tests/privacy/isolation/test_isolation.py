@@ -18,8 +18,8 @@ from tests.privacy.isolation.cases import (
     own_cases,
 )
 from tests.privacy.isolation.trial import Mixes, check_keeps_apart
+from tfdeep.graph.trace import calls_between, ends
 from tfdeep.privacy.per_example import isolation
-from tfdeep.training.graph import calls_between, ends
 
 KERAS, OWN, AXES, OPERATIONS = (
     keras_cases(), own_cases(), axis_cases(), operations()

@@ -8,6 +8,7 @@ import keras
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.graph.trace import calls_between, ends, input_shape_of, symbols
 from tfdeep.inside import is_graph
 from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Absent, Gradients, added
@@ -23,8 +24,6 @@ from tfdeep.privacy.per_example.replay import (
     steps_of,
 )
 from tfdeep.privacy.per_example.vectorized import seed_indices
-from tfdeep.training.graph import calls_between, ends
-from tfdeep.training.taps import input_shape_of, symbols
 
 
 class BookKeeping:

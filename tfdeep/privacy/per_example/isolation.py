@@ -21,9 +21,9 @@ from typing import Any
 
 import keras
 
+from tfdeep.graph.trace import calls_between, ends
 from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
-from tfdeep.training.graph import calls_between, ends
 
 ELEMENTWISE = frozenset(
     "Absolute Abs Add Cast Ceil Clip Cos Divide Elu Equal Exp Expm1 Floor "

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from tfdeep.graph.trace import Call, calls_between, ends
 from tfdeep.inside import Reads, is_graph
 from tfdeep.masks import mask_of, stand_in, with_mask
 from tfdeep.privacy.per_example.choice import (
@@ -23,7 +24,6 @@ from tfdeep.privacy.per_example.isolation import (
     layer_isolates,
     operation_isolates,
 )
-from tfdeep.training.graph import Call, calls_between, ends
 
 
 @dataclass(eq=False)

@@ -6,8 +6,9 @@ import pytest
 from keras import layers, ops
 
 import tfdeep
-from tfdeep.training.graph import calls_between, ends, tapped_view, within
-from tfdeep.training.selection import chosen, hidden, named
+from tfdeep.graph.select import chosen, hidden, named
+from tfdeep.graph.trace import calls_between, ends, within
+from tfdeep.graph.view import tapped_view
 
 
 def graph(model):

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from tfdeep.training.graph import Call, ends
+from tfdeep.graph.trace import Call, ends
 
 
 @dataclass(frozen=True, eq=False)

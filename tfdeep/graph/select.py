@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
+from tfdeep.graph.trace import Call, within
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.reversible_layer import ReversibleLayer
-from tfdeep.training.graph import Call, within
 
 ACTIVATIONS = (
     keras.layers.Activation,
