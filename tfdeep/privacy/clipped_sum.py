@@ -2,7 +2,10 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from keras import ops, tree
+
+from tfdeep.privacy.per_example.gradients import dtype_of
 
 
 class ClippedSum(NamedTuple):
@@ -78,6 +81,10 @@ def clip_and_sum(gradients, present, clipping, groups, mechanism, state):
         sums, counts = mechanism.accumulate(records, present, state)
     else:
         factors = _factors(squares, kept, clipping, clip, groups)
+        bounded = _bounded(gradients, factors, clip)
+        kept = ops.logical_and(kept, bounded)
+        finite = ops.logical_and(finite, bounded)
+        factors = [ops.where(kept, each, 0.0) for each in factors]
         sums = [
             clipping.rescale(each, clip)
             for each in gradients.weighted_sums(factors, kept)
@@ -91,6 +98,21 @@ def clip_and_sum(gradients, present, clipping, groups, mechanism, state):
         present=ops.sum(present),
         not_finite=ops.sum(present * ops.cast(~finite, "float32")),
     )
+
+
+def _bounded(gradients, factors: list, clip):
+    """(batch,) whether the terms of an example leave those of others alone.
+
+    A clipped gradient is no longer than C, and may be a sum of terms that are
+    far longer and cancel. Added to those of other examples they round them
+    off, by about eps times their length: more than a thousandth of C here.
+    """
+    found: list = []
+    for factor, reach in zip(factors, gradients.reaches(), strict=False):
+        if reach is not None:
+            most = 1e-3 / np.finfo(dtype_of(reach)).eps
+            found.append(ops.cast(factor, reach.dtype) * reach <= most * clip)
+    return ops.all(ops.stack(found), axis=0) if found else True
 
 
 def _factors(squares, kept, clipping, clip, groups):

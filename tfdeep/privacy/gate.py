@@ -12,9 +12,9 @@ from typing import Any
 from keras import tree
 
 from tfdeep import backend
+from tfdeep.fitting import DEFAULT_BATCH_SIZE
 from tfdeep.privacy.per_example.purity import NotPrivateError
-from tfdeep.privacy.sampling import rows_of_batch, take_sample
-from tfdeep.training.watch import DEFAULT_BATCH_SIZE
+from tfdeep.privacy.sampling import PoissonBatches, rows_of_batch, take_sample
 
 
 def check_data(plan, arguments: dict[str, Any], accumulation: int) -> None:
@@ -28,7 +28,8 @@ def check_data(plan, arguments: dict[str, Any], accumulation: int) -> None:
     if plan is None:
         return
     x = arguments.get("x")
-    marked = getattr(x, "plan", None)
+    # Another class could give other batches under the same name.
+    marked = x.plan if type(x) is PoissonBatches else None
     if plan.sampling == "poisson":
         _check_poisson(plan, marked, accumulation)
         return
@@ -41,12 +42,13 @@ def check_data(plan, arguments: dict[str, Any], accumulation: int) -> None:
     _check_shuffled(plan, x, arguments, accumulation)
 
 
-def check_batch(plan, x, sample_weight, accumulation: int) -> None:
+def check_batch(plan, x, y, sample_weight, accumulation: int) -> None:
     """Raise `NotPrivateError` if a single batch is not as planned.
 
     Args:
         plan: a `Plan`, or `None`.
         x: the inputs of the batch.
+        y: its targets.
         sample_weight: its weights, or `None`.
         accumulation: how many batches the optimizer takes for one update.
     """
@@ -54,7 +56,7 @@ def check_batch(plan, x, sample_weight, accumulation: int) -> None:
         return
     check_step(plan, x, sample_weight, accumulation)
     if plan.sampling == "poisson":
-        take_sample(plan, sample_weight)
+        take_sample(plan, (x, y, sample_weight))
         return
     rows, most = rows_of(x), plan.batch_size // accumulation
     if rows is not None and rows > most:
@@ -146,12 +148,12 @@ def _check_shuffled(plan, x, arguments, accumulation):
             "which draws in common, or each process's own part of the data as "
             "a stream."
         )
-    if not arguments.get("shuffle", True):
+    if arguments.get("shuffle", True) not in (True, 1):  # "batch" cuts first.
         raise NotPrivateError(
             "Arrays must be shuffled, as the plan accounts for batches in "
             "random order: in the order of the data its epsilon would be "
-            f"{plan.epsilon_of_passes():.4g}. Received: shuffle=False. Leave "
-            "`shuffle` out."
+            f"{plan.epsilon_of_passes():.4g}. Received: "
+            f"shuffle={arguments['shuffle']!r}. Leave `shuffle` out."
         )
     split = arguments.get("validation_split") or 0.0
     examples = math.floor(arrays[0].shape[0] * (1.0 - split))

@@ -19,12 +19,15 @@ class Ledger(keras.callbacks.Callback):
         self._at_most = 0.0
         self._step = 1.0
         self._refused = 0
+        self._seen = 0
+        self._batches = 0
 
     def on_train_begin(self, logs=None):
         self._at_most = self.model.updates_left()
         self._step = self.model.updates_per_execution()
 
     def on_train_batch_end(self, batch, logs=None):
+        self._batches += 1
         self._at_most -= self._step
         if self._at_most < self._step:
             self._at_most = self.model.updates_left()
@@ -33,8 +36,12 @@ class Ledger(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._refused = self.model.count_of_refused()
+        self._seen = self.model.memory.count("batches_seen")
+        self._batches = 0
 
     def on_epoch_end(self, epoch, logs=None):
+        self.model.memory.check_not_put_back()
+        self.model.memory.check_seen(self._seen, self._batches)
         refused = self.model.count_of_refused() - self._refused
         if refused:
             raise NotPrivateError(

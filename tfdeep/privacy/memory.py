@@ -6,11 +6,16 @@ mechanism   what was released: in files; the noise of a tree: in none
 averages    of the weights: in files
 """
 
+import json
+
 import keras
 import numpy as np
 from keras import ops
 
+from tfdeep.privacy.per_example.purity import NotPrivateError
+
 COUNTS = ("updates_taken", "batches_seen", "batches_refused")
+TERMS = "terms"
 
 
 class Held(keras.random.SeedGenerator):
@@ -50,12 +55,21 @@ class Memory(keras.layers.Layer):
 
     Attributes:
         from_elsewhere: whether a file brought updates of another process.
+        terms: what updates are accounted by, as text: plan and mechanism.
+        told: whether the last file said how many updates there were.
     """
 
     def __init__(self):
         super().__init__(name="memory", autocast=False)
         for name in COUNTS:
             setattr(self, name, Held(np.zeros((), "int32"), name))
+        # It says exactly how many of the examples there are.
+        zero = np.zeros((), "int32")
+        self.non_finite_examples = Held(zero, "non_finite_examples")
+        self.terms = ""
+        self.told = False
+        self._highest = 0
+        self._refusal = ""
         self.waiting: list[Held] = []
         self.hidden: list[Held] = []
         self.open: list = []
@@ -154,13 +168,57 @@ class Memory(keras.layers.Layer):
         super().save_own_variables(store)
         for name, value in self.counts().items():
             store[name] = np.asarray(value)
+        store[TERMS] = np.frombuffer(self.terms.encode(), "uint8")
 
     def load_own_variables(self, store):
-        values = {key: store[key] for key in store.keys()}
-        counts = {name: int(np.asarray(values.pop(name))) for name in COUNTS}
+        values = {key: np.asarray(store[key]) for key in store.keys()}
+        if not values:  # Keras tries again elsewhere what was refused.
+            raise NotPrivateError(self._refusal or "The file has no counts.")
+        counts = {name: int(values.pop(name)) for name in COUNTS}
+        if TERMS in values:
+            self.check_terms(values.pop(TERMS).tobytes().decode(), counts)
+        if len(values) > len(self.weights):
+            # Files of before have the number of examples left out first.
+            values = {str(int(key) - 1): v for key, v in values.items()}
+            del values["-1"]
         self.take_counts(counts)
         super().load_own_variables(values)
         self.empty_window()
+        self.told = True
+
+    def check_terms(self, terms: str, counts: dict[str, int]) -> None:
+        """Raise if updates of other terms would be counted as of these."""
+        if terms and self.terms and counts["updates_taken"]:
+            if json.loads(terms) != json.loads(self.terms):
+                # Other weights may have been read before.
+                self._refusal = (
+                    "The updates of a file must have been made under the plan "
+                    "and with the noise of the model, which accounts for them "
+                    f"by these. Received: a file of {terms}, for a model of "
+                    f"{self.terms}. Make the model with the plan of the file, "
+                    "or load the weights into the base and account for both"
+                )
+                raise NotPrivateError(self._refusal)
+
+    def check_not_put_back(self) -> None:
+        """Raise if the count of updates has fallen since it was last seen."""
+        if self._refusal:
+            raise NotPrivateError(self._refusal)
+        taken = self.count("updates_taken")
+        if taken < self._highest:
+            raise _put_back(f"{taken} updates, after {self._highest}")
+        self._highest = taken
+
+    def check_seen(self, before: int, batches: int) -> None:
+        """Raise if fewer batches were counted than there were.
+
+        Args:
+            before: the count of batches before them.
+            batches: how many there were at least.
+        """
+        seen = self.count("batches_seen")
+        if seen < before + batches:
+            raise _put_back(f"{seen} batches, after {before} and {batches}")
 
     def take_counts(self, counts: dict[str, int]) -> None:
         """Set counts of another model that are larger than those here."""
@@ -174,3 +232,33 @@ class Memory(keras.layers.Layer):
 def as_array(variable):
     """A copy of a variable's values: JAX gives buffers away."""
     return ops.convert_to_numpy(ops.convert_to_tensor(variable)).copy()
+
+
+def _put_back(what: str) -> NotPrivateError:
+    return NotPrivateError(
+        "The state of the model must not be put back by hand: its counts fell, "
+        f"and its noise would be drawn again. Received: {what}. Restore "
+        "weights by `set_weights` or a file, or make a new model"
+    )
+
+
+def terms_of(plan, mechanism) -> str:
+    """By what updates are accounted for, as JSON."""
+    terms = {
+        "plan": plan and plan.get_config(),
+        type(mechanism).__name__: _plain(mechanism.get_config()),
+    }
+    return json.dumps(terms, default=lambda value: type(value).__name__)
+
+
+def _plain(config):
+    """A configuration without what is another one in each process."""
+    if isinstance(config, (list, tuple)):
+        return [_plain(each) for each in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        name: _plain(value)
+        for name, value in config.items()
+        if name != "shared_object_id"
+    }

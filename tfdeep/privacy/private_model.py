@@ -2,11 +2,13 @@
 
 import inspect
 import math
+import warnings
 
 import keras
 from keras import ops, tree
 
 from tfdeep.checks import check_choice, check_positive, check_seed
+from tfdeep.fitting import callbacks_with
 from tfdeep.graph.trace import input_shape_of, symbols
 from tfdeep.privacy import resumable
 from tfdeep.privacy.averaging import Averaging
@@ -135,7 +137,8 @@ class PrivateModel(PrivateEvaluate):
         check_seed(seed)
         super().__init__(autocast=False, dtype=base.dtype_policy, **kwargs)
         self.base = base
-        self.plan = plan
+        self._plan = plan
+        self._samples_are_seeded = False
         self._given_clipping = as_clipping(l2_norm_clip)
         self._given_mechanism = as_mechanism(mechanism)
         self._chose_mechanism = mechanism != "gaussian"
@@ -162,6 +165,22 @@ class PrivateModel(PrivateEvaluate):
         if not self.base.built:
             self.base(symbols(input_shape))
         super().build(input_shape)
+
+    @property
+    def plan(self):
+        """The `Plan`, or `None`; another one takes another model."""
+        return self._plan
+
+    def load_weights(self, filepath, *args, **kwargs):
+        self.memory.told = False
+        super().load_weights(filepath, *args, **kwargs)
+        if not self.memory.told:
+            warnings.warn(
+                f"The file {filepath!s} does not say of how many private "
+                "updates its weights are: `epsilon()` tells of those made here "
+                "alone. Files that end in .weights.h5 or .keras say it.",
+                stacklevel=2,
+            )
 
     def call(self, inputs, training=None):
         return self.base(inputs, training=training)
@@ -246,7 +265,8 @@ class PrivateModel(PrivateEvaluate):
             return (
                 "No guarantee is claimed: the model was trained without a plan."
             )
-        return self.plan.statement(seeded=self.noise.is_fixed)
+        seeded = self.noise.is_fixed or self._samples_are_seeded
+        return self.plan.statement(seeded=seeded)
 
     def epoch_logs(self) -> dict[str, float]:
         """What is logged once an epoch, beside the metrics."""
@@ -261,11 +281,9 @@ class PrivateModel(PrivateEvaluate):
             self._check_loss(first_example(bound.arguments))
         self.noise.refresh()
         callbacks = bound.arguments.get("callbacks")
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(Ledger())
-        else:
-            callbacks = [Ledger(), *tree.flatten(callbacks or [])]
-            bound.arguments["callbacks"] = callbacks
+        bound.arguments["callbacks"] = callbacks_with(callbacks, Ledger(), self)
+        if getattr(bound.arguments.get("x"), "seed", None) is not None:
+            self._samples_are_seeded = True
         return super().fit(*bound.args, **bound.kwargs)
 
     def train_on_batch(self, *args, **kwargs):
@@ -273,9 +291,9 @@ class PrivateModel(PrivateEvaluate):
         self._check_left()
         x, weight = (bound.arguments.get(n) for n in ("x", "sample_weight"))
         self._prepare()
-        check_batch(self.plan, x, weight, self.accumulation())
+        y = bound.arguments.get("y")
+        check_batch(self.plan, x, y, weight, self.accumulation())
         if self.built and not self._private.checked:
-            y = bound.arguments.get("y")
             self._check_loss(one_of((x, y, weight)))
         return super().train_on_batch(*args, **kwargs)
 
@@ -343,6 +361,7 @@ class PrivateModel(PrivateEvaluate):
         resumable.load(self, path)
 
     def _check_left(self):
+        self.memory.check_not_put_back()
         left = self.updates_left()
         if left < self.updates_per_execution():
             raise RuntimeError(

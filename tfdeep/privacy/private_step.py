@@ -10,7 +10,9 @@ from tfdeep import backend
 from tfdeep.privacy.clipped_sum import ClippedSum
 from tfdeep.privacy.clipping import as_clipping
 from tfdeep.privacy.gate import check_step, most_rows
+from tfdeep.privacy.memory import terms_of
 from tfdeep.privacy.per_example import engine_for
+from tfdeep.privacy.per_example.isolation import traits_of
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.per_example.vectorized import Vectorized
 from tfdeep.privacy.truth import synthetic, wrong_weights
@@ -23,10 +25,12 @@ class PrivateStep(backend.OwnStep):
     def build(self, input_shape):
         if self._private is not None:
             return
-        self.non_finite_examples = self.memory.kept(
-            0, "non_finite_examples", "int32"
-        )
         self._begin()
+
+    @property
+    def non_finite_examples(self):
+        """How many examples were left out so far; in no file, not private."""
+        return self.memory.non_finite_examples.state
 
     def _begin(self):
         """Make the update anew: for these weights, optimizer and settings."""
@@ -44,6 +48,8 @@ class PrivateStep(backend.OwnStep):
             self.augmentation,
             self.microbatch_size,
         )
+        self._traits = traits_of(self.base)
+        self.memory.terms = terms_of(self.plan, mechanism)
         if self.averaging is not None:
             self.memory.averages_of(variables)
 
@@ -173,6 +179,13 @@ class PrivateStep(backend.OwnStep):
                 "The optimizer no longer makes an update of as many batches as "
                 "when the model was compiled. Received: "
                 f"{self.accumulation()}, then {private.accumulation}. Call "
+                "`compile` again."
+            )
+        if traits_of(self.base) != self._traits:
+            raise NotPrivateError(
+                "The layers of the model no longer compute what they did when "
+                "it was compiled: it is known of those that they keep examples "
+                "apart. Received: another activation, axis or `call`. Call "
                 "`compile` again."
             )
         if self.memory.has_lost_noise:

@@ -24,6 +24,7 @@ def save(model, path) -> None:
         f"{number:05d} {name}": array
         for number, (name, array) in enumerate(_named(model))
     }
+    arrays["TERMS"] = np.array(model.memory.terms)
     with open(path, "wb") as file:
         np.savez(file, WARNING=np.array(WARNING), **arrays)
 
@@ -33,7 +34,10 @@ def load(model, path) -> None:
     if not Path(path).is_file():
         raise ValueError(f"There is no file at `path`. Received: {path!s}.")
     with np.load(path) as file:
-        found = [file[name] for name in file.files if name != "WARNING"]
+        named = {name: file[name] for name in file.files}
+    terms = str(named.pop("TERMS", ""))
+    named.pop("WARNING")
+    found = list(named.values())
     variables = _variables(model)
     wanted = [tuple(variable.shape) for variable in variables]
     if [array.shape for array in found] != wanted:
@@ -43,6 +47,7 @@ def load(model, path) -> None:
             f"model has {len(wanted)}. Compile the same model with the same "
             "optimizer and mechanism first."
         )
+    model.memory.check_terms(terms, {"updates_taken": 1})
     taken = model.count_of_updates()
     for variable, array in zip(variables, found, strict=True):
         variable.assign(array)

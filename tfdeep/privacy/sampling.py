@@ -106,7 +106,7 @@ class PoissonBatches(keras.utils.PyDataset):
                 lambda array: np.split(array, count)[number].copy(),
                 (x, y, weights),
             )
-        note_sample(self.plan, weights)
+        note_sample(self.plan, (x, y, weights))
         return x, y, weights
 
     def on_epoch_end(self):
@@ -118,21 +118,39 @@ class PoissonBatches(keras.utils.PyDataset):
         return self.plan.statement(seeded=self.seed is not None)
 
 
-def note_sample(plan, weights: np.ndarray) -> None:
-    """Remember a sample by the array of its weights, as long as that lives."""
+def note_sample(plan, sample: tuple) -> None:
+    """Remember a sample by its arrays, as long as that of its weights lives.
+
+    They cannot be written to any more.
+    """
+    arrays = keras.tree.flatten(sample)
+    for array in arrays:
+        array.flags.writeable = False
+    *_, weights = arrays
     key = id(weights)
     forget = weakref.ref(weights, lambda _: _waiting.pop(key, None))
-    _waiting[key] = forget, plan
+    _waiting[key] = forget, plan, [weakref.ref(each) for each in arrays]
 
 
-def take_sample(plan, weights) -> None:
+def take_sample(plan, sample: tuple) -> None:
     """Raise `NotPrivateError` unless this is a sample of the plan, used once.
 
     A batch of weights that are all 0 shows no example, and may always come.
+
+    Args:
+        plan: a `Plan`.
+        sample: inputs, targets and weights.
     """
-    reference, drawn_for = _waiting.pop(id(weights), (lambda: None, None))
-    if reference() is weights and drawn_for.get_config() == plan.get_config():
-        return
+    arrays, weights = keras.tree.flatten(sample), sample[2]
+    reference, drawn_for, noted = _waiting.pop(
+        id(weights), (lambda: None, None, [])
+    )
+    same = len(arrays) == len(noted) and all(
+        each() is array for each, array in zip(noted, arrays, strict=True)
+    )
+    if same and reference() is weights:
+        if drawn_for.get_config() == plan.get_config():
+            return
     if not np.any(keras.ops.convert_to_numpy(weights)):
         return
     raise NotPrivateError(

@@ -1,10 +1,14 @@
 """The gradients of an engine beside plain differentiation, before training.
 
-The fast engine takes a model apart and trusts what it knows of the parts. On
-one example it is compared with the gradient of the whole model on a batch of
-that example. Weights are moved a little first, in a copy: at their start many
-gradients are 0, and what was read when the model was taken apart is out of
-date then.
+The fast engine takes a model apart and trusts what it knows of the parts. What
+it says of one example between two others is compared with the gradient of the
+whole model on a batch of that example alone: what mixes examples, or is taken
+apart wrongly, shows. Weights are moved a little first, in a copy: at their
+start many gradients are 0, and what was read when the model was taken apart is
+out of date then.
+
+A model that draws random numbers draws others for more examples: of that, the
+example alone is compared.
 """
 
 import types
@@ -15,6 +19,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.inside import is_graph
 from tfdeep.privacy.per_example.vectorized import Vectorized
 
 # By how much a gradient may differ, of its own size, by rounding alone.
@@ -31,6 +36,15 @@ def wrong_weights(engine, model, owner, example) -> list[str]:
         example: `(x, y, sample_weight)`, a batch of one.
     """
     x, y, weight = tree.map_structure(as_tensor, example)
+    row = 0
+    if not engine.seeds and takes_any_batch(model):
+        row, x = 1, tree.map_structure(among_others, x)
+        y, weight = (
+            tree.map_structure(
+                lambda t: None if t is None else ops.repeat(t, 3, axis=0), each
+            )
+            for each in (y, weight)
+        )
     rng = np.random.default_rng(0)
     trainable = [moved(variable, rng) for variable in model.trainable_variables]
     state = [variable.value for variable in model.non_trainable_variables]
@@ -38,11 +52,14 @@ def wrong_weights(engine, model, owner, example) -> list[str]:
 
     def both(trainable, state, x, y, weight):
         batch = engine.run(trainable, state, x, y, weight)
-        kept = ops.convert_to_tensor([True])
-        ours = [each[0] for each in batch.gradients.records(kept)]
+        kept = ops.convert_to_tensor([True] * (2 * row + 1))
+        ours = [each[row] for each in batch.gradients.records(kept)]
         y, weight = (
-            tree.map_structure(lambda t: None if t is None else t[0], each)
+            tree.map_structure(lambda t: None if t is None else t[row], each)
             for each in (y, weight)
+        )
+        x = tree.map_structure(
+            lambda t: None if t is None else t[row : row + 1], x
         )
         theirs, *_ = alone.one_example(trainable, state, x, y, weight)
         return ours, list(theirs)
@@ -55,6 +72,26 @@ def wrong_weights(engine, model, owner, example) -> list[str]:
         )
         if not same(one, other, model.compute_dtype)
     ]
+
+
+def takes_any_batch(model) -> bool:
+    """Whether no size of a batch was given for the inputs of a model."""
+    return not is_graph(model) or all(
+        spec.shape[0] is None for spec in model.inputs
+    )
+
+
+def among_others(tensor):
+    """An example (1, ...) as the second of three, of unlike values."""
+    if tensor is None:
+        return None
+    turned = tensor
+    if len(tensor.shape) > 1:
+        turned = ops.roll(tensor, 1, axis=-1)
+    if "float" in keras.backend.standardize_dtype(tensor.dtype):
+        before, after = 1.7 * tensor + 0.1, 0.3 * turned
+        return ops.concatenate([before, tensor, after], axis=0)
+    return ops.concatenate([turned, tensor, turned], axis=0)
 
 
 def same(one, other, dtype: str) -> bool:

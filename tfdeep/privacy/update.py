@@ -147,6 +147,11 @@ class PrivateUpdate:
         count = len(clipped.sums)
         totals = backend.sum_over_replicas([*clipped.sums, *clipped.counts])
         sums, counts = totals[:count], totals[count:]
+        # What one device must not use, none may: they make one update.
+        (refusing,) = backend.sum_over_replicas(
+            [ops.cast(ops.logical_not(allowed), "float32")]
+        )
+        allowed = ops.equal(refusing, 0)
         for each in totals:
             finite = ops.all(ops.isfinite(each))
             allowed = ops.logical_and(allowed, finite)

@@ -6,6 +6,7 @@ from keras import ops, tree
 from tfdeep import backend
 from tfdeep.checks import check_positive
 from tfdeep.keras_internals import layers_of
+from tfdeep.layers.held import build_held, shapes_of
 from tfdeep.privacy.frozen import Frozen
 from tfdeep.privacy.per_example.isolation import layer_isolates
 
@@ -75,7 +76,8 @@ class Views(Frozen):
         Returns:
             `(views, new state)`.
         """
-        if layer_isolates(self.layer):
+        self._check_no_weights(x)
+        if layer_isolates(self.layer, min(map(rank_of, tree.flatten(x)))):
             return self._augmented(self._repeated(x), state)
         leaves = tree.flatten(x)
 
@@ -89,6 +91,17 @@ class Views(Frozen):
         state, found = backend.scan(step, list(state), leaves)
         rows = [ops.reshape(each, (-1, *each.shape[2:])) for each in found]
         return tree.pack_sequence_as(x, rows), state
+
+    def _check_no_weights(self, x) -> None:
+        """Raise for what would keep something of raw examples."""
+        build_held(self.layer, shapes_of(x))
+        if self.layer.weights:
+            names = ", ".join(weight.path for weight in self.layer.weights)
+            raise ValueError(
+                "`layer` must have no weights: what it keeps of examples "
+                "would be released without noise. Received: "
+                f"{self.layer.name!r} with {names}"
+            )
 
     def _augmented(self, x, state):
         views, state, _ = backend.stateless_call(
@@ -112,3 +125,8 @@ class Views(Frozen):
     def from_config(cls, config):
         layer = keras.saving.deserialize_keras_object(config["layer"])
         return cls(layer, config["count"])
+
+
+def rank_of(tensor) -> int:
+    """How many axes a tensor has."""
+    return len(tensor.shape)

@@ -10,9 +10,8 @@ import keras
 from keras import tree
 
 from tfdeep import backend
+from tfdeep.fitting import DEFAULT_BATCH_SIZE, callbacks_with
 from tfdeep.training.streams import checked
-
-DEFAULT_BATCH_SIZE = 32  # Of `keras.Model.fit`.
 
 
 class Watch(keras.callbacks.Callback):
@@ -97,12 +96,7 @@ def check_fit(
         arguments["x"] = checked(arguments.get("x"), checks)
     watch = Watch(arguments.get("epochs", 1))
     callbacks = arguments.get("callbacks")
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        watch.set_model(model)
-        others = [c for c in callbacks.callbacks if not isinstance(c, Watch)]
-        callbacks.callbacks[:] = [watch, *others]
-    else:
-        arguments["callbacks"] = [watch, *tree.flatten(callbacks or [])]
+    arguments["callbacks"] = callbacks_with(callbacks, watch, model)
     return bound
 
 

@@ -45,7 +45,14 @@ class Instances:
 
     Args:
         tensor: (batch, *shape).
+
+    Attributes:
+        reach: of each form after `square_norms`: (batch,) sums of the lengths
+            of the terms that `weighted_sum` adds, or `None` where there is one
+            term for each example.
     """
+
+    reach = None
 
     def __init__(self, tensor):
         self.tensor = widened(tensor)
@@ -86,6 +93,9 @@ class Product:
     is more than a thousandth of the sum for any example, the products of all
     are computed, one after the other.
 
+    The sum over examples adds the terms of all of them, so that those of one,
+    however they cancel, round off what the others have: `reach` tells of it.
+
     Args:
         inputs: list of (batch, positions, groups, in), the parts of a in their
             order. They are never joined: the patches of a convolution are
@@ -100,6 +110,7 @@ class Product:
         self.grads = widened(grads)
         self.fold = fold
         self._product = None
+        self.reach = None
 
     def wait_for(self, norms):
         """Cut out no part before these norms (batch,) are known."""
@@ -138,6 +149,7 @@ class Product:
         left, right = sum(map(pairs_of, self.inputs)), pairs_of(self.grads)
         total = ops.sum(left * right, axis=(1, 2, 3))
         reach = ops.sum(ops.square(lengths(left, right)), axis=1)
+        self.reach = ops.sqrt(reach)
         error = 4.0 * np.finfo(dtype_of(total)).eps * reach
         return ops.cond(
             ops.any(error > 1e-3 * total),
@@ -229,6 +241,11 @@ class Lookup:
         self.grads = widened(grads)
         self.size = size
 
+    @property
+    def reach(self):
+        squares = ops.sum(ops.square(self.grads), axis=2)
+        return ops.sum(ops.sqrt(squares), axis=1)
+
     def square_norms(self):
         # For each position the gradient of its row, as often as it is used.
         same = self.rows[:, :, None] == self.rows[:, None, :]
@@ -281,6 +298,8 @@ class Absent:
         self.shape = tuple(shape)
         self.count = count
 
+    reach = None
+
     def square_norms(self):
         return ops.zeros((self.count,))
 
@@ -317,6 +336,10 @@ class Gradients:
             if in_parts:
                 last = found[-1]
         return found
+
+    def reaches(self) -> list:
+        """(batch,) lengths of the terms of each weight, or `None`."""
+        return [form.reach for form in self.forms]
 
     def weighted_sums(self, factors: list, kept) -> list:
         """sum_i c_i g_i per weight, over the examples that are kept."""

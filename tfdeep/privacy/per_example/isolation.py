@@ -15,6 +15,7 @@ import hashlib
 import inspect
 import json
 import math
+import sys
 import types
 from importlib import resources
 from typing import Any
@@ -39,8 +40,25 @@ ALONG_AN_AXIS = frozenset(
     "Logsumexp Max Mean Min Norm Normalize Prod Repeat Softmax Sort Split "
     "Squeeze Std Sum Var".split()
 )
+ALONG_THE_LAST = (
+    keras.activations.glu,
+    keras.activations.log_softmax,
+    keras.activations.softmax,
+    keras.activations.sparsemax,
+)
+# Of one number each.
+ACTIVATIONS = tuple(
+    function
+    for name, function in vars(keras.activations).items()
+    if isinstance(function, types.FunctionType)
+    and name not in ("deserialize", "get", "serialize")
+    and function not in ALONG_THE_LAST
+)
+OF_SEQUENCES = (keras.layers.AdditiveAttention, keras.layers.Attention)
 # Arguments of layers that name axes.
 AXES = ("axis", "axes", "attention_axes")
+# Methods around which Keras puts a function of its own, in each layer.
+WRAPPED = ("build", "quantize")
 FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 
@@ -85,44 +103,108 @@ def layer_isolates(layer, rank: int | None = None) -> bool:
 
     Args:
         layer: a Keras layer, with all layers in it.
-        rank: how many axes its input has, if that is known.
+        rank: how many axes its input has, the least of several; `None` where
+            a layer around it sees to that.
     """
-    return all(
-        _part_isolates(part, rank if part is layer else None)
-        for part in layers_of(layer)
+    if is_graph(layer):
+        return is_genuine(type(layer).call) and all(
+            layer_isolates(call.operation, call.rank)
+            if isinstance(call.operation, keras.layers.Layer)
+            else operation_isolates(call)
+            for call in calls_between(*ends(layer))
+        )
+    parts = layers_of(layer)[1:]
+    graphs = [part for part in parts if is_graph(part)]
+    within = {id(part) for graph in graphs for part in layers_of(graph)}
+    return (
+        _class_isolates(layer, rank)
+        and all(map(layer_isolates, graphs))
+        and all(
+            _class_isolates(part, None)
+            for part in parts
+            if id(part) not in within
+        )
     )
 
 
-def _part_isolates(part, rank) -> bool:
-    if is_graph(part):
-        return all(
-            isinstance(call.operation, keras.layers.Layer)
-            or operation_isolates(call)
-            for call in calls_between(*ends(part))
-        )
-    kind: Any = type(part)
-    if not has_line(kind) or _calls_functions(part):
+def _class_isolates(layer, rank: int | None) -> bool:
+    """Whether it does, the layers in it left aside."""
+    kind: Any = type(layer)
+    if not has_line(kind) or not is_genuine(kind.call):
         return False
-    config = part.get_config()
+    if _calls_functions(layer, rank) or not _has_axes_enough(kind, rank):
+        return False
+    config = layer.get_config()
     if not _keeps_letter(config.get("equation")):
         return False
     return not any(_names_the_batch(config.get(name), rank) for name in AXES)
 
 
-def _calls_functions(layer) -> bool:
+def is_genuine(thing: Any) -> bool:
+    """Whether a function or class of Keras or of this package is what it says.
+
+    `functools.wraps` and a patched class say what they are not.
+    """
+    module = getattr(thing, "__module__", None) or ""
+    if module.partition(".")[0] not in ("keras", "tfdeep"):
+        return False
+    found: Any = sys.modules.get(module)
+    for name in thing.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is thing
+
+
+def traits_of(model) -> tuple:
+    """What this knowledge is about, to be compared with what it is later."""
+    return tuple(
+        (
+            id(type(part).call),
+            tuple(
+                (name, id(value))
+                for name, value in vars(part).items()
+                if isinstance(value, FUNCTIONS) or "activation" in name
+            ),
+            tuple(repr(getattr(part, name, None)) for name in AXES),
+        )
+        for part in layers_of(model)
+    )
+
+
+def _has_axes_enough(kind: type, rank: int | None) -> bool:
+    """Whether the first axis is that of the batch, and others are left.
+
+    Without one for channels a batch of pictures is taken for one picture, and
+    without one for positions a batch of vectors for one sequence.
+    """
+    if kind in OF_SEQUENCES:
+        return rank is not None and rank > 2
+    if ".image_preprocessing." in name_of(kind):
+        return rank is not None and rank > 3
+    return True
+
+
+def _calls_functions(layer, rank: int | None) -> bool:
     """Whether it computes what a function says that somebody gave it."""
     return any(
-        not _known(value)
+        not _known(name, value, rank)
         for name, value in vars(layer).items()
         if isinstance(value, FUNCTIONS) or "activation" in name
     )
 
 
-def _known(function) -> bool:
+def _known(name: str, function, rank: int | None) -> bool:
+    """Whether it is none, or one that is known to keep examples apart."""
     if not callable(function) or isinstance(function, keras.layers.Layer):
         return True  # A layer is a part, and looked at as one.
+    if function in ALONG_THE_LAST:
+        return rank is None or rank > 1
+    if function in ACTIVATIONS:
+        return True
+    if name in WRAPPED:
+        method = getattr(inspect.unwrap(function), "__func__", None)
+        return is_genuine(method)
     module = getattr(function, "__module__", None) or ""
-    return module.partition(".")[0] in ("keras", "tfdeep")
+    return module.partition(".")[0] == "tfdeep" and is_genuine(function)
 
 
 def _keeps_letter(equation: str | None) -> bool:
@@ -153,6 +235,8 @@ def _names_the_batch(axes, rank: int | None) -> bool:
 def operation_isolates(call) -> bool:
     """Whether an operation in a graph keeps the examples of a batch apart."""
     operation, name = call.operation, type(call.operation).__name__
+    if not is_genuine(type(operation)):
+        return False
     if any(
         not tensor.shape or tensor.shape[0] is not None
         for tensor in call.outputs
@@ -171,7 +255,7 @@ def operation_isolates(call) -> bool:
     if name == "Reshape":
         return _size(call.inputs[0]) == _size(call.outputs[0]) != 0
     if name == "GetItem":
-        return _whole_batch(call.args[1])
+        return _whole_batch(call.args[1], len(call.inputs[0].shape))
     return False
 
 
@@ -194,6 +278,9 @@ def _size(tensor) -> int:
     return 0 if None in sizes else math.prod(sizes)
 
 
-def _whole_batch(key) -> bool:
-    first = key[0] if isinstance(key, tuple) else key
-    return first is Ellipsis or first == slice(None)
+def _whole_batch(key, rank: int) -> bool:
+    """Whether a key takes all examples, in their order."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if keys[0] is Ellipsis:  # It may stand for no axis at all.
+        return sum(k is not None and k is not Ellipsis for k in keys) < rank
+    return keys[0] == slice(None)

@@ -112,6 +112,9 @@ class Literal:
     def records(self, kept):
         return self.gradients.records(kept)
 
+    def reaches(self):
+        return []  # The clip is part of the sum.
+
     def weighted_sums(self, factors, kept):
         return self.clipped(kept)
 
