@@ -67,6 +67,20 @@ def test_replicas_train_as_one_device_with_noise_once(two_replicas):
     check_noise(two_replicas["noise"])
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_a_row_too_many_on_one_device_is_one_on_all(two_replicas):
+    """They agree: none of them uses its rows, and all count the same."""
+    run = two_replicas["unequal"]
+    assert run["counts"] == {
+        "updates_taken": 0,
+        "batches_seen": 3,
+        "batches_refused": 3,
+    }
+    for each in run["moved"]:
+        np.testing.assert_array_equal(each, 0.0)
+
+
 @pytest.mark.jax
 @pytest.mark.slow
 def test_data_parallel_trains_as_one_device_with_noise_once(fresh_process):

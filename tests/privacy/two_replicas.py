@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfdeep.privacy import (
     AdaptiveClipping,
     GaussianMechanism,
+    Plan,
     PrivateModel,
     tf_privacy,
 )
@@ -73,6 +74,39 @@ def trained(
         }
 
 
+def unequal(strategy) -> dict:
+    """Three steps of a loop of one's own, one device with a row too many."""
+    with strategy.scope():
+        plan = Plan(
+            num_examples=16,
+            batch_size=8,
+            steps=3,
+            delta=1e-3,
+            noise_multiplier=1.0,
+            sampling="shuffled",
+        )
+        model = PrivateModel(
+            keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), plan
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(1.0), loss)
+    before = model.base.get_weights()
+
+    def rows(context):
+        count = 5 if context.replica_id_in_sync_group == 0 else 4
+        return tf.constant(X[:count]), tf.constant(Y[:count])
+
+    for _ in range(3):
+        data = strategy.experimental_distribute_values_from_function(rows)
+        strategy.run(model.train_step, (data,))
+    return {
+        "moved": [
+            a - b for a, b in zip(model.base.get_weights(), before, strict=True)
+        ],
+        "counts": model.memory.counts(),
+    }
+
+
 def native(shared, alone):
     """The norms of examples lie on both sides of the clip, which moves."""
 
@@ -114,6 +148,7 @@ def main(path):
     )
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     runs = native(strategy.scope, contextlib.nullcontext)
+    runs["unequal"] = unequal(strategy)
     if importlib.util.find_spec("tensorflow_privacy"):
         runs |= optimizers(strategy.scope, contextlib.nullcontext)
     with open(path, "wb") as file:
