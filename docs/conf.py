@@ -59,6 +59,7 @@ napoleon_custom_sections = [
 nitpick_ignore_regex = [
     (r"py:.*", r"(keras|numpy|tensorflow|jax)\..*"),
     # Bases that layers share, and no user needs.
+    (r"py:class", r"tfdeep\.layers\.frozen_parts\.KeepsFrozenParts"),
     (r"py:class", r"tfdeep\.layers\.units\.ConvUnits"),
     (r"py:class", r"tfdeep\.layers\.reversible_layer\.ReversibleLayer"),
     (r"py:class", r"tfdeep\.privacy\.clipping\.Clipping"),

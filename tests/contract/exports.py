@@ -16,6 +16,7 @@ import tfdeep.visualization
 
 MODULES = [
     tfdeep.callbacks,
+    tfdeep.graph,
     tfdeep.data,
     tfdeep.initializers,
     tfdeep.layers,
@@ -181,6 +182,8 @@ PLAIN = {
 
 # What a test meets as the result, the child or the content of another name.
 MET_BY = {
+    "graph.Call": "graph_of",
+    "graph.Graph": "graph_of",
     "data.DataInfo": "info",
     "initializers.SignalReport": "propagate",
     "layers.ResidualBlock": "BasicBlock",
