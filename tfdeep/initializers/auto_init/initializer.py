@@ -18,6 +18,7 @@ from tfdeep.initializers.auto_init.checks import (
     check_variance,
     too_small,
     warn_of_probed,
+    warn_of_silence,
     without_rule,
 )
 from tfdeep.initializers.auto_init.inputs import (
@@ -28,6 +29,7 @@ from tfdeep.initializers.auto_init.inputs import (
     sample,
     with_inputs,
 )
+from tfdeep.initializers.auto_init.looked_up import LookedUp
 from tfdeep.initializers.auto_init.propagation import Propagation
 from tfdeep.initializers.auto_init.report import SignalReport, average
 from tfdeep.initializers.auto_init.rules import find_rule
@@ -167,6 +169,7 @@ class AutoInit:
         )
         state = _run(self, model, scaler, strict=strict, polish=polish)
         warn_of_probed(state)
+        warn_of_silence(scaler.skipped)
         growth = state.growth
         if growth > UNSTABLE and not polish:
             warnings.warn(
@@ -244,25 +247,7 @@ def _run(init, model, choose, data=None, strict=False, **options):
     data = init.data if data is None else data
     if data is None and around is not model:
         check_takes_numbers(model)
-    inputs, signals = sample(
-        around,
-        init.input_mean,
-        init.input_variance,
-        data,
-        init.seed,
-        POLISH_SAMPLE if options.get("polish") else SAMPLE,
-    )
-    rng = getattr(choose, "rng", None) or generator(init.seed, 0)
-    state = Propagation(find_rule, choose, rng=rng, **options)
-    backup = Backup(model)
-    try:
-        state.run(around, inputs, signals)
-    except BaseException as error:
-        backup.restore()
-        guessed = data is None and of_unknown_size(around)
-        if guessed and isinstance(error, Exception):
-            raise too_small(model, error) from error
-        raise
+    state, backup = _passed(init, model, around, choose, data, options)
     if strict and state.probed:
         backup.restore()
         raise without_rule(state.probed)
@@ -273,6 +258,46 @@ def _run(init, model, choose, data=None, strict=False, **options):
         backup.restore()
         raise
     return state
+
+
+def _passed(init, model, around, choose, data, options):
+    """The state after a pass, and the values from before it.
+
+    What turns out to be looked up is drawn as integers, in another pass.
+    """
+    ids: dict[int, int] = {}
+    backup = Backup(model)
+    while True:
+        inputs, signals = sample(
+            around,
+            init.input_mean,
+            init.input_variance,
+            data,
+            init.seed,
+            POLISH_SAMPLE if options.get("polish") else SAMPLE,
+            ids,
+        )
+        rng = getattr(choose, "rng", None) or generator(init.seed, 0)
+        state = Propagation(
+            find_rule, choose, rng=rng, made_up=data is None, **options
+        )
+        try:
+            state.run(around, inputs, signals)
+            return state, backup
+        except BaseException as error:
+            backup.restore()
+            found = state.failure
+            if isinstance(found, LookedUp):
+                choose.forget()
+                size = ids.get(found.index, found.size)
+                ids[found.index] = min(found.size, size)
+                continue
+            if found is not None:
+                raise found from None
+            guessed = data is None and of_unknown_size(around)
+            if guessed and isinstance(error, Exception):
+                raise too_small(model, error) from error
+            raise
 
 
 def _remeasure(init, model, scaler, x, draws):

@@ -67,8 +67,10 @@ def _images(batch):
     return batch[0] if isinstance(batch, tuple) else batch
 
 
-def sample(model, means, variances, data, seed, largest=256):
+def sample(model, means, variances, data, seed, largest=256, ids=None):
     """A batch of at most `largest` inputs and the signal of each.
+
+    Of random inputs, those in `ids` are integers below what it says.
 
     Returns:
         `(inputs, signals)`: the structure that the model takes, and a list.
@@ -89,7 +91,9 @@ def sample(model, means, variances, data, seed, largest=256):
         _each(in_order(v, structure), specs) for v in (means, variances)
     )
     values, signals = [], []
-    for spec, mean, variance in zip(specs, means, variances, strict=True):
+    for index, (spec, mean, variance) in enumerate(
+        zip(specs, means, variances, strict=True)
+    ):
         shape = (batch, *_shape(spec)[1:])
         dtype = keras.backend.standardize_dtype(spec.dtype)
         if dtype == "string":
@@ -97,8 +101,10 @@ def sample(model, means, variances, data, seed, largest=256):
                 f"Input '{spec.name}' takes text. No sample can be made up "
                 "for it. Take it from data: AutoInit.from_data(x)."
             )
-        if "int" in dtype or dtype == "bool":
-            x = rng.integers(0, _vocabulary(model), shape).astype(dtype)
+        size = (ids or {}).get(index)
+        if size or "int" in dtype or dtype == "bool":
+            size = size or _vocabulary(model)
+            x = rng.integers(0, size, shape).astype(dtype)
             signals.append(measure(x))
         else:
             x = rng.standard_normal(shape)
@@ -182,6 +188,9 @@ def _from_data(specs, flat, batch, rng):
             f"`data` came with {len(flat)} inputs. The model has "
             f"{len(specs)}. Give one array for each."
         )
+    flat = [
+        as_taken(x, spec.shape) for x, spec in zip(flat, specs, strict=True)
+    ]
     for array, spec in zip(flat, specs, strict=True):
         _check_array(array, spec)
     if len({len(array) for array in flat}) > 1:
@@ -201,6 +210,20 @@ def _from_data(specs, flat, batch, rng):
         whole = measure(np.asarray(array))
         signals.append(Signal(whole.mean, np.full((1,) * x.ndim, whole.q)))
     return values, signals
+
+
+def as_taken(array, shape):
+    """An array with a column more or less, where a model takes it so.
+
+    Keras' models drop a last axis of size 1, or add one, to get the rank of
+    their `Input`.
+    """
+    rank = len(array.shape)
+    if rank == len(shape) + 1 and array.shape[-1] == 1:
+        return array[..., 0]
+    if rank == len(shape) - 1 and shape[-1] == 1:
+        return array[..., None]
+    return array
 
 
 def _check_array(array, spec):

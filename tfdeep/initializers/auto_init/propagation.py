@@ -16,6 +16,7 @@ from keras import ops
 
 from tfdeep import backend
 from tfdeep.initializers.auto_init.interception import intercept
+from tfdeep.initializers.auto_init.looked_up import check_ids, is_lookup
 from tfdeep.initializers.auto_init.signal import Signal, measure
 from tfdeep.masks import mask_of, with_mask
 
@@ -51,6 +52,7 @@ class Propagation:
         polish: whether the moments follow the sample, and chosen weights are
             corrected so that their outputs have the target's.
         rng: NumPy generator of the draws that rules make.
+        made_up: whether the inputs are random numbers.
 
     Attributes:
         records: what was predicted, call by call.
@@ -60,6 +62,7 @@ class Propagation:
         pointwise: which functions act on each value alone, by `id`.
         kept: variables that rules have assigned for good, besides those that
             `choose` has.
+        failure: what broke the pass off, if a look-up did.
     """
 
     def __init__(
@@ -69,10 +72,13 @@ class Propagation:
         rescale: bool = True,
         polish: bool = False,
         rng=None,
+        made_up: bool = False,
     ):
         self._find_rule = find_rule
         self.rng = rng or np.random.default_rng()
         self.choose = choose
+        self.made_up = made_up
+        self.failure: Exception | None = None
         self.rescale = rescale and not polish
         self.polish = polish
         self.records: list[Record] = []
@@ -115,6 +121,17 @@ class Propagation:
             if sample.shape == values.shape and np.array_equal(sample, values):
                 return self.know(tensor, signal)
         return self.know(tensor, measure(values, channel_axis(values.ndim)))
+
+    def _source(self, tensor) -> int | None:
+        """Which of the inputs the tensor is, if it is made up."""
+        if not self.made_up:
+            return None
+        values = to_numpy(tensor)
+        for index, (sample, _) in enumerate(self._inputs):
+            same = sample.size == values.size
+            if same and np.array_equal(sample.ravel(), values.ravel()):
+                return index
+        return None
 
     def knows(self, tensor) -> bool:
         """Whether a rule has said what the tensor's signal is."""
@@ -209,12 +226,22 @@ class Propagation:
         before = self._notes, self._scale, self._branch
         self._notes, self._scale, self._branch = [], None, None
         try:
+            if is_lookup(operation, args, kwargs):
+                self._check_ids(operation, keras.tree.flatten(args[:1]))
             rule = self._find_rule(operation)
             outputs = rule(self, operation, call, args, kwargs)
             self._record(operation, args, outputs)
         finally:
             self._notes, self._scale, self._branch = before
         return outputs
+
+    def _check_ids(self, layer, tensors):
+        for x in tensors:
+            try:
+                check_ids(layer, x, self._source(x))
+            except Exception as error:  # Keras makes others of it.
+                self.failure = error
+                raise
 
     def _record(self, operation, args, outputs):
         if isinstance(operation, keras.Model):

@@ -10,6 +10,7 @@ DISTRIBUTIONS = (
     "uniform",
     "orthogonal",
 )
+SILENT = "its inputs are zero"
 TRUNCATED = 0.8796256610342398  # Deviation of a normal cut at +-2.
 
 
@@ -73,6 +74,12 @@ class Scaler:
         self.deviations[id(variable)] = deviation
         return deviation, ""
 
+    def forget(self) -> None:
+        """Begin anew, as after a pass that was broken off."""
+        self.chosen.clear()
+        self.deviations.clear()
+        self.skipped.clear()
+
     @staticmethod
     def _reason(layer, variable, unit_second) -> str:
         if not (layer.trainable and variable.trainable):
@@ -80,7 +87,7 @@ class Scaler:
         if not np.any(to_numpy(variable)):
             return "its weights are zero"
         if not unit_second > 0:
-            return "its inputs are zero"
+            return SILENT
         return ""
 
 
@@ -93,6 +100,7 @@ class Redraw:
     reads = True  # What it does not draw it shuffles.
 
     def __init__(self, seed, number: int, scaler: Scaler | None = None):
+        self._start = seed, number
         self.rng = generator(seed, number)
         self.deviations = scaler.deviations if scaler else {}
         self.law = scaler.distribution if scaler else ""
@@ -106,6 +114,10 @@ class Redraw:
             values = self.rng.permutation(values.ravel()).reshape(values.shape)
         variable.assign(values)
         return deviation, ""
+
+    def forget(self) -> None:
+        """Begin anew, as after a pass that was broken off."""
+        self.rng = generator(*self._start)
 
 
 def generator(seed, number: int):

@@ -8,7 +8,17 @@ from tfdeep.initializers.auto_init.rules.measuring import measured
 from tfdeep.initializers.auto_init.rules.registry import first, rule
 
 
-@rule(layers.RNN, layers.Bidirectional, layers.SpectralNormalization)
+@rule(
+    layers.RNN,
+    layers.SimpleRNN,
+    layers.GRU,
+    layers.LSTM,
+    layers.ConvLSTM1D,
+    layers.ConvLSTM2D,
+    layers.ConvLSTM3D,
+    layers.Bidirectional,
+    layers.SpectralNormalization,
+)
 def opaque(state, layer, call, args, kwargs):
     """Computed as a whole. Of recurrent layers the input kernels are set."""
     x = first(args, kwargs)
