@@ -14,6 +14,7 @@ from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.initializers.half_batches import half_batches
 from tfdeep.initializers.scale_gradients import ScaleAdam, ScaleGradients
 from tfdeep.initializers.scaled_loss import ScaledLoss
+from tfdeep.initializers.second_derivatives import check_second_derivatives
 from tfdeep.initializers.without_noise import without_noise
 from tfdeep.layers.per_variable import warn_of_optimizer
 from tfdeep.visualization.figure import clean, new_figure, panels, save
@@ -76,7 +77,8 @@ class GradInit:
         scale_learning_rate: float above 0, the step size of the scales. The
             paper has 1e-3 to 1e-1, tuned per net. Defaults to 1e-2.
         iterations: positive integer. Defaults to 390.
-        min_scale: float in [0, 1], the least scale; biases go down to 0.
+        min_scale: float in [0, 1], the least scale; biases go down to 0. A
+            scale that has reached 0 stays there.
         normalize: boolean, whether the SGD step is along g / ||g||_2.
         overlap: boolean, whether S~ shares a half-batch with S.
         objective: `"gradinit"` or `"gradient_quotient"`, which needs third
@@ -178,7 +180,8 @@ class GradInit:
                 LoRA, of half precision, shares weights with another network
                 or has no trainable weight but zeros; if there is no loss, or
                 inputs or labels do not fit; if the data ends too early; if a
-                gradient is not finite.
+                gradient is not finite; if the gradient of a layer has no
+                derivative, as that of bilinear resizing on TensorFlow.
             RuntimeError: in the scope of a `tf.distribute` strategy. Build
                 the model there and call this after the scope.
         """
@@ -277,6 +280,7 @@ def _is_bias(path: str) -> bool:
 def _checked(batches, scaled):
     first = next(batches)
     predicted = scaled.check_batch(first)
+    check_second_derivatives(scaled, first)
     yield first
     for batch in batches:
         scaled.check_classes(batch[1], predicted)

@@ -104,6 +104,16 @@ class ScaledLoss:
             y_pred = self.model(x, training=True)
             return self.loss(x, y, y_pred, sample_weight)
 
+    def predict(self, weights, state, x) -> list:
+        """The model's outputs in training mode; the state is not updated."""
+        mapping = [
+            *zip(self.variables, weights, strict=True),
+            *zip(self.model.non_trainable_variables, state, strict=True),
+        ]
+        with keras.StatelessScope(mapping, collect_losses=True):
+            outputs = tree.flatten(self.model(x, training=True))
+        return [y for y in outputs if y is not None]
+
     def check_batch(self, batch) -> Any:
         """Call the loss with zeros in place of predictions.
 
