@@ -39,7 +39,7 @@ def is_linear(function, primals, outputs) -> bool:
     ]
     _, found = backend.value_and_vjp(function, primals, c)
     lengths = [float(ops.sum(ops.square(g))) for g in found]
-    least = max(max(lengths) * ROUNDING, np.finfo("float32").tiny)
+    least = max(max(lengths) * ROUNDING, float(np.finfo("float32").tiny))
     if not np.all(np.isfinite(lengths)) or max(lengths) < least:
         return True  # Nothing can be told; what is not finite is said later.
     # Every primal that counts contributes 1 to s.

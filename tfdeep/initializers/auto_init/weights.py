@@ -94,7 +94,9 @@ class Scaler:
 class Redraw:
     """Gives each kernel new values of the same law.
 
-    What a `Scaler` drew is drawn anew; other values are shuffled.
+    What a `Scaler` drew is drawn anew; other values are shuffled, with signs
+    of their own: a shuffle alone would keep the mean that they happen to
+    have, which adds up over the inputs.
     """
 
     reads = True  # What it does not draw it shuffles.
@@ -111,7 +113,9 @@ class Redraw:
         if deviation is not None:
             values = draw(self.rng, values.shape, deviation, self.law)
         else:
-            values = self.rng.permutation(values.ravel()).reshape(values.shape)
+            signs = self.rng.choice([-1.0, 1.0], values.shape)
+            shuffled = self.rng.permutation(values.ravel())
+            values = shuffled.reshape(values.shape) * signs
         variable.assign(values)
         return deviation, ""
 
