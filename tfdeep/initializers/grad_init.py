@@ -12,6 +12,7 @@ import numpy as np
 
 from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.initializers.half_batches import half_batches
+from tfdeep.initializers.processes import of_first
 from tfdeep.initializers.scale_gradients import ScaleAdam, ScaleGradients
 from tfdeep.initializers.scaled_loss import ScaledLoss
 from tfdeep.initializers.second_derivatives import check_second_derivatives
@@ -164,6 +165,9 @@ class GradInit:
     ) -> keras.Model:
         """Scale the weights of a model in place and return the model.
 
+        Of several processes that train the model together, each calls this,
+        and all use the data of the first.
+
         Args:
             model: a built model with float32 or float64 weights.
             data: `(x, y)` or `(x, y, sample_weight)` of arrays, which are
@@ -193,7 +197,9 @@ class GradInit:
             )
         scaled = ScaledLoss(model, loss)
         warn_of_optimizer(model, getattr(model, "optimizer", None))
-        batches = half_batches(data, batch_size, self.seed)
+        batches = _shared(
+            half_batches(data, batch_size, self.seed), scaled.variables[0]
+        )
         with without_noise(model):
             scales, history = self._search(scaled, batches)
         scaled.write_back(scales)
@@ -275,6 +281,15 @@ class GradInit:
 def _is_bias(path: str) -> bool:
     name = path.rpartition("/")[2]
     return "bias" in name or "beta" in name
+
+
+def _shared(batches, variable):
+    """Those of the first process, for all that train the model together."""
+    for batch in batches:
+        yield keras.tree.map_structure(
+            lambda array: array if array is None else of_first(array, variable),
+            batch,
+        )
 
 
 def _checked(batches, scaled):

@@ -1,5 +1,6 @@
 """AutoInit: weights whose scale follows from the signal they meet."""
 
+import copy
 import functools
 import warnings
 
@@ -24,6 +25,7 @@ from tfdeep.initializers.auto_init.checks import (
 from tfdeep.initializers.auto_init.inputs import (
     Backup,
     arrays,
+    first_variable,
     moments,
     of_unknown_size,
     sample,
@@ -39,6 +41,7 @@ from tfdeep.initializers.auto_init.weights import (
     Scaler,
     generator,
 )
+from tfdeep.initializers.processes import common_seed
 from tfdeep.initializers.shared_weights import check_not_shared
 
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
@@ -139,7 +142,9 @@ class AutoInit:
     ) -> keras.Model:
         """Set the kernels of a built model in place.
 
-        Frozen weights, biases, optimizer and compile state stay.
+        Frozen weights, biases, optimizer and compile state stay. Of several
+        processes that train the model together, each calls this, and all
+        use the data and, without a seed, the random numbers of the first.
 
         Args:
             model: a built `keras.Model`.
@@ -164,10 +169,12 @@ class AutoInit:
         check_choice("mode", mode, ("resample", "rescale"))
         check_model(model)
         check_not_shared(model)
+        init = copy.copy(self)
+        init.seed = common_seed(self.seed, first_variable(model))
         scaler = Scaler(
-            self.signal_variance, self.distribution, self.seed, mode
+            self.signal_variance, self.distribution, init.seed, mode
         )
-        state = _run(self, model, scaler, strict=strict, polish=polish)
+        state = _run(init, model, scaler, strict=strict, polish=polish)
         warn_of_probed(state)
         warn_of_silence(scaler.skipped)
         growth = state.growth
@@ -184,7 +191,7 @@ class AutoInit:
             scaler.skipped,
             state.probed,
             growth,
-            functools.partial(_remeasure, self, model, scaler),
+            functools.partial(_remeasure, init, model, scaler),
         )
         return model
 

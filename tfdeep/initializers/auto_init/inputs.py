@@ -7,6 +7,7 @@ from keras import ops
 from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.signal import Signal, measure
 from tfdeep.initializers.kinds import check_kind, is_text, kind_of
+from tfdeep.initializers.processes import of_first
 from tfdeep.inside import layers_of
 
 # How many numbers of an input are sampled: of images and sequences fewer, as
@@ -85,7 +86,8 @@ def sample(model, means, variances, data, seed, largest=256, ids=None):
     rng = np.random.default_rng(seed)
     if data is not None:
         data = in_order(data, structure)
-        values, signals = _from_data(specs, data, batch, rng)
+        variable = first_variable(model)
+        values, signals = _from_data(specs, data, batch, rng, variable)
         return keras.tree.pack_sequence_as(structure, values), signals
     means, variances = (
         _each(in_order(v, structure), specs) for v in (means, variances)
@@ -158,6 +160,11 @@ def _not_symbolic(model, shapes=None):
     )
 
 
+def first_variable(model):
+    """A variable by which processes know that they train together."""
+    return next(iter(model.variables), None)
+
+
 def structure_of(model):
     """The inputs as the model takes them: one, a list or a dict."""
     if isinstance(model, keras.Sequential):
@@ -182,7 +189,7 @@ def in_order(values, structure) -> list:
     return keras.tree.flatten(chosen if named else list(chosen.values()))
 
 
-def _from_data(specs, flat, batch, rng):
+def _from_data(specs, flat, batch, rng, variable):
     if len(flat) != len(specs):
         raise ValueError(
             f"`data` came with {len(flat)} inputs. The model has "
@@ -201,14 +208,15 @@ def _from_data(specs, flat, batch, rng):
     chosen = rng.permutation(len(flat[0]))[:batch]
     values, signals = [], []
     for array in flat:
-        x = np.asarray(array)[chosen]
+        x = of_first(np.asarray(array)[chosen], variable)
         if is_text(x):
             values.append(ops.convert_to_tensor(x.tolist(), "string"))
             signals.append(Signal(0.0, np.ones((1,) * x.ndim)))
             continue
         values.append(x if "int" in x.dtype.name else x.astype("float32"))
         whole = measure(np.asarray(array))
-        signals.append(Signal(whole.mean, np.full((1,) * x.ndim, whole.q)))
+        mean, q = of_first(np.array([whole.mean, whole.q]), variable)
+        signals.append(Signal(float(mean), np.full((1,) * x.ndim, q)))
     return values, signals
 
 
