@@ -84,6 +84,32 @@ def activation(state, layer, call, args, kwargs):
     return apply_pointwise(state, function, first(args, kwargs))
 
 
+@rule(layers.PReLU)
+def prelu(state, layer, call, args, kwargs):
+    """Slopes of a unit's own: E[y^2] = E[x^2] (1 + alpha^2) / 2."""
+    x = first(args, kwargs)
+    before, y = state.signal(x), state.opaque(call, args, kwargs)
+    if not before.gaussian:
+        signal = measure(to_numpy(y), channel_axis(len(y.shape)))
+        after = before.replace(mean=signal.mean, second=signal.second)
+        state.know(y, after.replace(fresh=None))
+        return y
+    alpha = to_numpy(layer.alpha).astype("float64")
+    alpha = np.broadcast_to(alpha, x.shape[1:])[None]
+    axis = channel_axis(len(x.shape))
+    squares = np.mean(alpha**2, axis, keepdims=True)
+    size = np.sqrt(before.second / (2 * np.pi))
+    return state.give(
+        y,
+        before.replace(
+            mean=float(np.mean(size * (1 - alpha))),
+            second=before.second * (1 + squares) / 2,
+            gaussian=False,
+            fresh=None,
+        ),
+    )
+
+
 def operation(state, node, call, args, kwargs):
     """A `keras.ops` node: exact where it is a function of one value."""
     tensors = [x for x in keras.tree.flatten((args, kwargs)) if is_tensor(x)]
