@@ -12,6 +12,8 @@ from keras import layers
 from tests.initializers.auto_init.nets import normal
 from tfdeep.initializers import AutoInit, propagate
 
+# Some of these nets are deep and narrow, which is said, and is no error.
+pytestmark = pytest.mark.filterwarnings("ignore:Real draws scatter")
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text("utf-8"))
 
 

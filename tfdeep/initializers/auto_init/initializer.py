@@ -5,6 +5,7 @@ import functools
 import warnings
 
 import keras
+import numpy as np
 
 from tfdeep.checks import (
     check_choice,
@@ -33,7 +34,11 @@ from tfdeep.initializers.auto_init.inputs import (
 )
 from tfdeep.initializers.auto_init.looked_up import LookedUp
 from tfdeep.initializers.auto_init.propagation import Propagation
-from tfdeep.initializers.auto_init.report import SignalReport, average
+from tfdeep.initializers.auto_init.report import (
+    SCATTERED,
+    SignalReport,
+    average,
+)
 from tfdeep.initializers.auto_init.rules import find_rule
 from tfdeep.initializers.auto_init.weights import (
     DISTRIBUTIONS,
@@ -186,12 +191,21 @@ class AutoInit:
                 "smaller signal_variance.",
                 stacklevel=2,
             )
+        elif state.deviation > SCATTERED and not polish:
+            warnings.warn(
+                "The outputs' second moment differs between real draws by "
+                f"about {state.deviation:.2g} of its mean: layers are many "
+                "for their width. See report.verify(draws=20); use "
+                "polish=True, wider layers or normalization.",
+                stacklevel=2,
+            )
         self.report = SignalReport(
             state.records,
             scaler.skipped,
             state.probed,
             growth,
             functools.partial(_remeasure, init, model, scaler),
+            state.deviation,
         )
         return model
 
@@ -243,6 +257,7 @@ def propagate(
         states[0].probed,
         states[0].growth,
         functools.partial(_remeasure, init, model, None),
+        float(np.mean([state.deviation for state in states])),
     )
 
 

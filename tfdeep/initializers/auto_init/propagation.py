@@ -20,6 +20,10 @@ from tfdeep.initializers.auto_init.looked_up import check_ids, is_lookup
 from tfdeep.initializers.auto_init.signal import Signal, measure
 from tfdeep.masks import mask_of, with_mask
 
+DEEP = 10  # Layers of weights, of which one draw can tell how draws scatter.
+
+UNITS = 16  # Of a layer that counts there.
+
 
 @dataclasses.dataclass
 class Record:
@@ -59,6 +63,9 @@ class Propagation:
         probed: names of layers without a rule.
         growth: by how much a small relative change of the inputs' second
             moment has grown at the outputs.
+        deviation: by how much, in parts of the mean, the second moment of
+            outputs of deep nets differs between real draws, as one draw
+            tells it; 0 for others.
         pointwise: which functions act on each value alone, by `id`.
         kept: variables that rules have assigned for good, besides those that
             `choose` has.
@@ -84,6 +91,7 @@ class Propagation:
         self.records: list[Record] = []
         self.probed: list[str] = []
         self.growth = 1.0
+        self.deviation = 0.0
         self.pointwise: dict = {}
         self.kept: list = []
         self._signals: dict = {}
@@ -102,14 +110,13 @@ class Propagation:
         self._inputs = list(zip(flat, signals, strict=True))
         with intercept(self._handle):
             outputs = model(inputs, training=True)
-        self.growth = max(
-            (
-                self.signal(y).sensitivity
-                for y in keras.tree.flatten(outputs)
-                if is_tensor(y)
-            ),
-            default=1.0,
-        )
+        ends = [
+            self.signal(y) for y in keras.tree.flatten(outputs) if is_tensor(y)
+        ]
+        self.growth = max((y.sensitivity for y in ends), default=1.0)
+        deep = [y.scatter for y in ends if len(y.draws) >= DEEP]
+        scatter = max(deep, default=0.0)
+        self.deviation = float(np.sqrt(np.expm1(min(scatter, 50.0))))
 
     def signal(self, tensor) -> Signal:
         """What is known about a tensor; measured if nothing is."""
@@ -146,10 +153,19 @@ class Propagation:
         self._signals[id(tensor)] = (tensor, signal)
         return signal
 
-    def give(self, tensor, signal: Signal):
-        """The tensor, rescaled to the signal's second moment."""
+    def give(self, tensor, signal: Signal, drawn: bool = False):
+        """The tensor, rescaled to the signal's second moment.
+
+        If it is what new weights made, by how much it differs from that says
+        how much real draws do.
+        """
         values = to_numpy(tensor)
         measured = float(np.mean(np.square(values, dtype="float64")))
+        # Of few units, as of a classifier's, it says little.
+        drawn = drawn and values[0].size >= UNITS
+        if drawn and self.rescale and measured > 0 and signal.q > 0:
+            off = np.log(measured / signal.q) ** 2
+            signal = signal.replace(scatter=signal.scatter + float(off))
         if self.rescale and measured > 0:
             factor = (signal.q / measured) ** 0.5
             values = (values * factor).astype(values.dtype)

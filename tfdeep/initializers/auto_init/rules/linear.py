@@ -64,7 +64,7 @@ def finish_linear(state, layer, call, args, kwargs, before, second, number):
     )
     if centred:
         y = state.corrected(kernel_of(layer), y, signal.q)
-    y = state.give(y, signal)
+    y = state.give(y, signal, drawn=True)
     return apply_pointwise(state, activation, y) if fused else y
 
 

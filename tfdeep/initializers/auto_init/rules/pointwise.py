@@ -48,7 +48,9 @@ def apply_pointwise(state, function, x):
     if not (before.gaussian and is_pointwise(state, function)):
         signal = measure(to_numpy(y), channel_axis(len(y.shape)))
         signal = signal.replace(
-            draws=before.draws, sensitivity=before.sensitivity
+            draws=before.draws,
+            sensitivity=before.sensitivity,
+            scatter=before.scatter,
         )
         state.know(y, signal)
         return y
@@ -73,6 +75,7 @@ def apply_pointwise(state, function, x):
             gaussian=False,
             fresh=None,
             sensitivity=before.sensitivity * float(slope),
+            scatter=before.scatter * float(slope) ** 2,
         ),
     )
 
