@@ -2,7 +2,7 @@
 
     python benchmarks/reversible.py [--blocks 10 50 100] [--csv FILE]
 
-Three tables. *depth*: blocks of two routing layers from 32 to 32 capsules of
+Three tables. *depth*: blocks of two residual routing layers, 32 to 32 capsules of
 size 8, batch 128, coupled by momentum. Forms: `reversible` and `plain` are
 `ReversibleCapsule` with and without recomputation; `unrolled` are plain layers
 one after the other, `remat` the same with each block in `keras.remat`,
@@ -59,25 +59,19 @@ def block(form, blocks):
         )
 
     class Chain(keras.layers.Layer):
-        """x <- x + v, block by block."""
+        """x <- x + v, layer by layer."""
 
         def build(self, shape):
             self.parts = [
-                [tfdeep.layers.RoutingCapsules(32, 8) for _ in "12"]
-                for _ in range(blocks)
+                tfdeep.layers.RoutingCapsules(32, 8) for _ in range(2 * blocks)
             ]
             for part in self.parts:
-                for layer in part:
-                    layer.build(shape)
+                part.build(shape)
 
         def call(self, x):
             v = keras.ops.zeros_like(x)
-            for one, other in self.parts:
-
-                def function(x, one=one, other=other):
-                    return other(one(x))
-
-                v = 0.9 * v + 0.1 * wrapped(form, function)(x)
+            for part in self.parts:
+                v = 0.9 * v + 0.1 * wrapped(form, part)(x)
                 x = x + v
             return x
 

@@ -89,11 +89,21 @@ def capsules_0_1():
     return keras.Model(inputs, keras.layers.Concatenate()(parts))
 
 
+def residual_capsules_0_1():
+    """Capsules with a skip connection around each routing layer."""
+    inputs = keras.Input((8, 8, 4))
+    x = layers.PrimaryCapsules(8, 4, 3, bias_initializer="ones")(inputs)
+    x = layers.RoutingCapsules(5, 4)(x)
+    x = layers.ReversibleCapsule(5, 4, 2, routing="sda")(x)
+    return keras.Model(inputs, layers.CapsuleLength()(x))
+
+
 MODELS = {
     "layers-0.1": layers_0_1,
     "batch_entropy-0.1": batch_entropy_0_1,
     "repeat-0.1": repeat_0_1,
     "capsules-0.1": capsules_0_1,
+    "residual_capsules-0.1": residual_capsules_0_1,
 }
 
 

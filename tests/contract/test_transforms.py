@@ -11,6 +11,8 @@ frozen      what was frozen stays so
 refused     what is no model ends in a TypeError or ValueError
 """
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -127,7 +129,12 @@ def test_in_place(name, hard):
     config, before = model.get_config(), model.get_weights()
     weights = [w for w in model.weights if "seed" not in w.path]
     optimizer = model.optimizer
-    assert IN_PLACE[name](model) is model
+    told = contextlib.nullcontext()
+    if (name, hard) == ("AutoInit", "subclassed"):
+        # It adds 1 to what a Dense computes, of which its rule knows nothing.
+        told = pytest.warns(UserWarning, match="No rule is known for 'low'")
+    with told:
+        assert IN_PLACE[name](model) is model
     after = model.get_weights()
     assert all(np.isfinite(w).all() for w in after)
     for weight, old, new in zip(weights, before, after, strict=True):

@@ -63,7 +63,8 @@ class TestAutoInit:
         model = net(Repeat(relu_layer(64), 60), 64)
         x = images(256, 64)
         assert np.var(model.predict(x, verbose=0)) < 1e-6
-        AutoInit(seed=0).initialize_model(model)
+        with pytest.warns(UserWarning, match="between real draws by"):
+            AutoInit(seed=0).initialize_model(model)
         assert 0.1 < np.var(model.predict(x, verbose=0)) < 10
 
     def test_nothing_but_kernels_moves(self):

@@ -52,9 +52,8 @@ def test_values_and_gradients_are_those_of_the_reference(name):
     )
 
 
-@pytest.mark.tensorflow
 @pytest.mark.parametrize("name", NAMES)
-def test_they_are_equal_in_double_precision(name):
+def test_they_are_equal_in_double_precision(name, float64):
     value, gradient = value_and_gradient(batch_entropy, GOLDEN[name])
     assert value.dtype == gradient.dtype == "float64"
     np.testing.assert_allclose(

@@ -11,11 +11,12 @@ from tests.helpers import (
     flat,
     gradients,
     images,
+    randomize,
     reference_gradients,
     training_step,
 )
 from tests.layers.chains import error, whole_error
-from tfdeep.layers import ReversibleCapsule
+from tfdeep.layers import ReversibleCapsule, ReversibleStack
 
 every_routing = pytest.mark.parametrize("routing", ["dynamic", "sda"])
 
@@ -58,9 +59,9 @@ def test_gradients_in_double_precision(routing, every, compiled, float64):
 
 @pytest.mark.slow
 @every_routing
-def test_gradients_of_a_hundred_blocks_in_single_precision(routing):
+def test_gradients_of_a_hundred_layers_in_single_precision(routing):
     ours, plain = (
-        capsules(100, recompute=recompute, routing=routing)
+        capsules(50, recompute=recompute, routing=routing)
         for recompute in (True, False)
     )
     # Parts as long as each other.
@@ -83,12 +84,12 @@ def test_gradients_of_a_hundred_blocks_in_single_precision(routing):
 @every_routing
 def test_equals_plain_layers(routing):
     layer = capsules(gamma=0.7, routing=routing)
-    blocks = layer.copies()
+    steps = layer.copies()
 
     def net(x):
         v = 0.0
-        for first, second in blocks:
-            v = 0.7 * v + 0.3 * second(first(x))
+        for (routed,) in steps:
+            v = 0.7 * v + 0.3 * routed(x)
             x = x + v
         return x
 
@@ -100,6 +101,60 @@ def test_equals_plain_layers(routing):
     np.testing.assert_allclose(layer(x), expected, 1e-5, 1e-5)
 
 
+@pytest.mark.parametrize("gamma", [0.5, 0.9, 1.0])
+def test_equals_a_stack_of_its_routing_layers(gamma, float64):
+    """Of which `test_coupling.py` says that it is the authors' momentum."""
+    layer = capsules(3, gamma=gamma)
+    parts = [part for step in layer.copies() for part in step]
+    assert len(parts) == 6
+    stack = ReversibleStack(parts, gamma=gamma)
+    x = images(3, 5, 3).astype("float64")
+    y, dx, (kernels,) = gradients(layer, x, training=True)
+    expected, gradient, parts = gradients(stack, x, training=True)
+    assert (
+        error([y, dx, kernels], [expected, gradient, np.array(parts)]) < 1e-12
+    )
+
+
+def test_short_capsules_get_further_and_every_kernel_learns():
+    """A skip around two layers adds 1e-12 and has gradients of 1e-18."""
+    x = 0.1 * images(4, 32, 8)
+    layer = ReversibleCapsule(32, 8, 3, seed=1)
+    y, _, (kernels,) = gradients(layer, x, training=True)
+    assert 1e-6 < np.abs(y - x).max() < 1e-3
+    assert np.abs(kernels).max((1, 2, 3, 4)).min() > 1e-10
+
+
+def test_files_without_a_version_have_a_skip_around_two_layers():
+    config = ReversibleCapsule(5, 3, 4, gamma=0.7, seed=1).get_config()
+    assert config.pop("version") == 2
+    layer = ReversibleCapsule.from_config(config)
+    assert (layer.num_steps, layer.get_config()["version"]) == (4, 1)
+    layer = ReversibleCapsule.from_config(layer.get_config())
+    layer.build((None, 5, 3))
+    assert [w.shape for w in layer.weights] == [(4, 5, 5, 3, 3)] * 2
+    randomize(layer)
+    x = images(3, 5, 3)
+    y, v = x, 0.0
+    for first, second in layer.copies():
+        v = 0.7 * v + 0.3 * second(first(y))
+        y = y + v
+    np.testing.assert_allclose(layer(x, training=True), y, 1e-5, 1e-5)
+
+
+def test_weights_of_old_files_are_refused(tmp_path):
+    layer = ReversibleCapsule(5, 3, 4)
+    config = {**layer.get_config(), "version": 1}
+    path = tmp_path / "old.weights.h5"
+    first, model = (
+        keras.Sequential([keras.Input((5, 3)), each])
+        for each in (ReversibleCapsule.from_config(config), layer)
+    )
+    first.save_weights(path)
+    with pytest.raises(ValueError, match="expected 1 variables, but received"):
+        model.load_weights(path)
+
+
 def test_weights_of_blocks_are_drawn_one_by_one():
     layer, twin = (ReversibleCapsule(5, 3, 4, seed=1) for _ in range(2))
     for each in (layer, twin):
@@ -107,7 +162,7 @@ def test_weights_of_blocks_are_drawn_one_by_one():
     kernels = np.concatenate([np.array(w) for w in layer.weights])
     assert len({k.tobytes() for k in kernels}) == 8
     np.testing.assert_allclose(kernels.std(), 0.01, 0.1)
-    np.testing.assert_array_equal(layer.kernel_2, twin.kernel_2)
+    np.testing.assert_array_equal(layer.kernel, twin.kernel)
     assert layer.count_params() == 2 * 4 * 5 * 5 * 3 * 3
 
 
@@ -143,7 +198,7 @@ def test_resumed_training_goes_on_as_it_would_have(tmp_path):
         ({"num_capsules": "5"}, "num_capsules"),
         ({"routing": "em"}, "routing"),
         ({"seed": -1}, "seed"),
-        ({"num_blocks": 80, "checkpoint_every": None}, "up to .. blocks"),
+        ({"num_blocks": 40, "checkpoint_every": None}, "up to .. blocks"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -223,15 +223,18 @@ def process_index() -> int:
     return _module("process_index").process_index()
 
 
-def of_first_process(array):
+def of_first_process(array, variable=None):
     """The array that the first process holds, on all of them.
 
     Args:
         array: of one shape and dtype in all processes; integers.
+        variable: on TensorFlow, a Keras variable whose strategy to use, if
+            any, where none is in use. One without is trained by its process
+            alone, and the array is returned as it is.
     """
     if process_count() == 1:
         return array
-    return _module("of_first_process").of_first_process(array)
+    return _module("of_first_process").of_first_process(array, variable)
 
 
 def any_process(flag: bool) -> bool:

@@ -106,7 +106,7 @@ def process_index() -> int:
     return jax.process_index()
 
 
-def of_first_process(array):
+def of_first_process(array, variable=None):
     # Where few programs need it, it is no part of `jax` itself.
     from jax.experimental import multihost_utils
 

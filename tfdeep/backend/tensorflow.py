@@ -184,8 +184,14 @@ def process_index() -> int:
     return _resolver().task_id or 0
 
 
-def of_first_process(array):
+def of_first_process(array, variable=None):
     # The sum over replicas, where all but the first give 0.
+    if variable is not None and not tf.distribute.has_strategy():
+        strategy = getattr(variable.value, "distribute_strategy", None)
+        if strategy is None:
+            return array
+        with strategy.scope():
+            return of_first_process(array)
     if not tf.distribute.has_strategy():
         raise RuntimeError(
             "There are several processes (TF_CONFIG names them), and no "

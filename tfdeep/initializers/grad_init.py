@@ -12,8 +12,10 @@ import numpy as np
 
 from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.initializers.half_batches import half_batches
+from tfdeep.initializers.processes import of_first
 from tfdeep.initializers.scale_gradients import ScaleAdam, ScaleGradients
 from tfdeep.initializers.scaled_loss import ScaledLoss
+from tfdeep.initializers.second_derivatives import check_second_derivatives
 from tfdeep.initializers.without_noise import without_noise
 from tfdeep.layers.per_variable import warn_of_optimizer
 from tfdeep.visualization.figure import clean, new_figure, panels, save
@@ -76,7 +78,8 @@ class GradInit:
         scale_learning_rate: float above 0, the step size of the scales. The
             paper has 1e-3 to 1e-1, tuned per net. Defaults to 1e-2.
         iterations: positive integer. Defaults to 390.
-        min_scale: float in [0, 1], the least scale; biases go down to 0.
+        min_scale: float in [0, 1], the least scale; biases go down to 0. A
+            scale that has reached 0 stays there.
         normalize: boolean, whether the SGD step is along g / ||g||_2.
         overlap: boolean, whether S~ shares a half-batch with S.
         objective: `"gradinit"` or `"gradient_quotient"`, which needs third
@@ -162,6 +165,9 @@ class GradInit:
     ) -> keras.Model:
         """Scale the weights of a model in place and return the model.
 
+        Of several processes that train the model together, each calls this,
+        and all use the data of the first.
+
         Args:
             model: a built model with float32 or float64 weights.
             data: `(x, y)` or `(x, y, sample_weight)` of arrays, which are
@@ -178,7 +184,8 @@ class GradInit:
                 LoRA, of half precision, shares weights with another network
                 or has no trainable weight but zeros; if there is no loss, or
                 inputs or labels do not fit; if the data ends too early; if a
-                gradient is not finite.
+                gradient is not finite; if the gradient of a layer has no
+                derivative, as that of bilinear resizing on TensorFlow.
             RuntimeError: in the scope of a `tf.distribute` strategy. Build
                 the model there and call this after the scope.
         """
@@ -190,7 +197,9 @@ class GradInit:
             )
         scaled = ScaledLoss(model, loss)
         warn_of_optimizer(model, getattr(model, "optimizer", None))
-        batches = half_batches(data, batch_size, self.seed)
+        batches = _shared(
+            half_batches(data, batch_size, self.seed), scaled.variables[0]
+        )
         with without_noise(model):
             scales, history = self._search(scaled, batches)
         scaled.write_back(scales)
@@ -274,9 +283,19 @@ def _is_bias(path: str) -> bool:
     return "bias" in name or "beta" in name
 
 
+def _shared(batches, variable):
+    """Those of the first process, for all that train the model together."""
+    for batch in batches:
+        yield keras.tree.map_structure(
+            lambda array: array if array is None else of_first(array, variable),
+            batch,
+        )
+
+
 def _checked(batches, scaled):
     first = next(batches)
     predicted = scaled.check_batch(first)
+    check_second_derivatives(scaled, first)
     yield first
     for batch in batches:
         scaled.check_classes(batch[1], predicted)

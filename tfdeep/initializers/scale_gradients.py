@@ -63,7 +63,8 @@ class ScaleAdam:
         alpha = max(alpha - lr m_k^ / (sqrt(v^) + 1e-8), minimum)
 
     with m_k^ = m_k / (1 - 0.9^(steps of kind k)) and
-    v^ = v / (1 - 0.999^(all steps)).
+    v^ = v / (1 - 0.999^(all steps)). A scale of 0 stays 0, as in the authors'
+    code, which skips tensors that are zero.
     """
 
     def __init__(self, learning_rate: float, minimum):
@@ -83,7 +84,10 @@ class ScaleAdam:
         first = self.first[k] / (1 - 0.9 ** self.count[k])
         second = self.second / (1 - 0.999 ** self.count.sum())
         change = self.learning_rate * first / (np.sqrt(second) + 1e-8)
-        return np.maximum(scales - change, self.minimum)
+        scales = np.asarray(scales, "float64")
+        return np.where(
+            scales == 0, 0.0, np.maximum(scales - change, self.minimum)
+        )
 
 
 class ScaleGradients:

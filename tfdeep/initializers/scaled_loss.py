@@ -17,7 +17,11 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep import backend
-from tfdeep.initializers.auto_init.inputs import in_order, structure_of
+from tfdeep.initializers.auto_init.inputs import (
+    as_taken,
+    in_order,
+    structure_of,
+)
 from tfdeep.initializers.classes import check_classes
 from tfdeep.initializers.kinds import check_kind, is_text
 from tfdeep.initializers.shared_weights import check_not_shared
@@ -100,6 +104,16 @@ class ScaledLoss:
             y_pred = self.model(x, training=True)
             return self.loss(x, y, y_pred, sample_weight)
 
+    def predict(self, weights, state, x) -> list:
+        """The model's outputs in training mode; the state is not updated."""
+        mapping = [
+            *zip(self.variables, weights, strict=True),
+            *zip(self.model.non_trainable_variables, state, strict=True),
+        ]
+        with keras.StatelessScope(mapping, collect_losses=True):
+            outputs = tree.flatten(self.model(x, training=True))
+        return [y for y in outputs if y is not None]
+
     def check_batch(self, batch) -> Any:
         """Call the loss with zeros in place of predictions.
 
@@ -111,6 +125,7 @@ class ScaledLoss:
         check_inputs(self.model, batch[0])
         try:
             x, y, sample_weight = tree.map_structure(_tensor, batch)
+            x = _of_rank(self.model, x)
             predicted = self.model.compute_output_spec(
                 tree.map_structure(
                     lambda t: keras.KerasTensor(t.shape, t.dtype), x
@@ -188,7 +203,8 @@ def loss_function(model: keras.Model, loss: Any) -> Callable:
         values = given(y, y_pred)
         if sample_weight is not None:
             values = values * ops.cast(sample_weight, values.dtype)
-        return ops.mean(values)
+        # On JAX Keras' own mean is one in float32.
+        return ops.sum(values) / ops.cast(ops.size(values), values.dtype)
 
     return call
 
@@ -248,6 +264,21 @@ def _refuse(layer, what, remedy):
         f"The layer {layer.name!r} came {what}. GradInit takes gradients of "
         f"gradients, in float32 or float64, of the weights themselves. {remedy}"
     )
+
+
+def _of_rank(model, x):
+    """The inputs with a column more or less, as the model takes them."""
+    if not is_graph(model):
+        return x
+    specs = tree.flatten(structure_of(model))
+    tensors = tree.flatten(x)
+    if len(tensors) != len(specs) or isinstance(x, dict):
+        return x
+    taken = [
+        t if t is None else as_taken(t, spec.shape)
+        for t, spec in zip(tensors, specs, strict=True)
+    ]
+    return tree.pack_sequence_as(x, taken)
 
 
 def check_inputs(model: keras.Model, x: Any) -> None:

@@ -88,9 +88,9 @@ def _squared_deviations(x):
 
     def gradient(*args, upstream=None):
         upstream = args[0] if upstream is None else upstream
-        return 2 * upstream * (x - ops.mean(x, axis=0, keepdims=True))
+        return 2 * upstream * (x - _mean(x, 0))
 
-    deviation = x - ops.mean(x, axis=0, keepdims=True)
+    deviation = x - _mean(x, 0)
     return ops.sum(ops.square(deviation), axis=0), gradient
 
 
@@ -109,7 +109,14 @@ def _mean_of_logs(sums, freedom):
         freedom = ops.reshape(freedom, (-1, *(1,) * (len(sums.shape) - 1)))
         freedom = ops.cast(freedom, sums.dtype)
     logs = ops.log1p(math.pi * math.e / freedom * sums)
-    return ops.mean(logs, axis=tuple(range(1, len(logs.shape)))) / 2
+    units = ops.reshape(logs, (logs.shape[0], -1))
+    return _mean(units, 1)[:, 0] / 2
+
+
+def _mean(x, axis: int):
+    """The mean, keeping the axis; on JAX Keras' own is one in float32."""
+    count = ops.cast(ops.shape(x)[axis], x.dtype)
+    return ops.sum(x, axis=axis, keepdims=True) / count
 
 
 def check_batch(shape) -> None:

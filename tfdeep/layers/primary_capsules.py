@@ -29,6 +29,7 @@ class PrimaryCapsules(KeepsFrozenParts):
         strides: positive integer.
         kernel_initializer: a Keras initializer.
         data_format: `"channels_last"`, `"channels_first"` or `None`.
+        bias_initializer: a Keras initializer.
         **kwargs: `name`, `dtype` and further arguments of a Keras layer.
 
     Call arguments:
@@ -60,6 +61,7 @@ class PrimaryCapsules(KeepsFrozenParts):
         strides: int = 2,
         kernel_initializer="glorot_uniform",
         data_format: str | None = None,
+        bias_initializer="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -78,12 +80,14 @@ class PrimaryCapsules(KeepsFrozenParts):
         self.kernel_size = kernel_size
         self.strides = strides
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
         self.data_format = data_format or keras.config.image_data_format()
         self.conv = keras.layers.Conv2D(
             channels,
             kernel_size,
             strides,
             kernel_initializer=self.kernel_initializer,
+            bias_initializer=self.bias_initializer,
             data_format=self.data_format,
             dtype=self.dtype_policy,
             name="conv",
@@ -150,4 +154,7 @@ class PrimaryCapsules(KeepsFrozenParts):
                 self.kernel_initializer
             ),
             "data_format": self.data_format,
+            "bias_initializer": keras.initializers.serialize(
+                self.bias_initializer
+            ),
         }

@@ -1,5 +1,7 @@
 """Capsule networks, deepened by reversible residual blocks of capsules."""
 
+import math
+
 import keras
 from keras import layers
 
@@ -15,6 +17,7 @@ from tfdeep.layers.units import seed_stream
 
 DECODER = (512, 1024)  # Units of the decoder's hidden layers.
 CLASS_DIM = 16
+SHARE = 0.5  # Of capsules' length, in the sums of votes at the start.
 
 
 def MomentumCapsNet(
@@ -34,7 +37,7 @@ def MomentumCapsNet(
     """Momentum capsule network of Gugglberger et al., or plain CapsNet.
 
     A convolution, primary capsules, routing to `num_capsules` capsules,
-    `num_blocks` residual blocks of two routing layers whose activations are
+    `num_blocks` blocks of two residual routing layers whose activations are
     not kept, and a capsule for each class, whose length says whether it is
     there. `num_blocks=0` leaves the blocks and the routing before them out:
     the CapsNet of Sabour et al.
@@ -63,8 +66,16 @@ def MomentumCapsNet(
         Gugglberger et al., "Momentum Capsule Networks", 2022, section 4;
         Sabour et al., "Dynamic Routing Between Capsules", 2017, section 4.
         Deviations are those of `PrimaryCapsules`, `ReversibleCapsule` and
-        `CapsuleMask`. Parameters on 28x28x1: 9,272,336 with one block, and
-        131,072 for each further one; without the decoder 1,411,344 less.
+        `CapsuleMask`, and the start. Convolutions begin as in the authors'
+        code, with kernels and biases of U(-1 / sqrt(fan_in), 1 /
+        sqrt(fan_in)). Routing kernels begin with a normal law of deviation
+        n / (2 sqrt(m d)), from m capsules of size d to n, where theirs is
+        0.01 throughout: entries of a sum of votes then have half the
+        deviation of those of the capsules below. From 0.01, lengths of
+        classes are 1e-13, and Keras' Adam, on a loss averaged over the
+        batch, moves nothing.
+        Parameters on 28x28x1: 9,272,336 with one block, and 131,072 for each
+        further one; without the decoder 1,411,344 less.
 
     Args:
         num_blocks: integer from 0, the number of residual blocks.
@@ -80,8 +91,9 @@ def MomentumCapsNet(
         seed: optional integer for initial weights.
         name: optional name of the model.
         **blocks: `gamma` (0.9), `routing` ("dynamic"), `checkpoint_every`
-            ("auto"), `recompute` (True) and `kernel_initializer` of
-            `tfdeep.layers.ReversibleCapsule`.
+            ("auto") and `recompute` (True) of
+            `tfdeep.layers.ReversibleCapsule`; `routing` and
+            `kernel_initializer` (see above) of every routing layer.
 
     Returns:
         A Functional `keras.Model`, uncompiled, with the outputs `"length"`
@@ -103,33 +115,39 @@ def MomentumCapsNet(
     check_positive("kernel_size", kernel_size)
     check_seed(seed)
     seeds = seed_stream(seed)
-    shared = ("routing", "kernel_initializer")
-    routing = {key: blocks[key] for key in shared if key in blocks}
+    given = blocks.pop("kernel_initializer", None)
+    routing = {key: blocks[key] for key in ("routing",) if key in blocks}
     routing["num_routing"] = num_routing
 
     def glorot():
         return keras.initializers.GlorotUniform(next(seeds))
+
+    def start(channels):
+        return _uniform(kernel_size**2 * channels, seeds)
+
+    def kernel(x, count):
+        return _routed(x, count, given, next(seeds))
 
     inputs = keras.Input(_checked(input_shape, kernel_size), name="image")
     x = layers.Conv2D(
         filters,
         kernel_size,
         activation="relu",
-        kernel_initializer=glorot(),
         name="conv",
+        **start(inputs.shape[-1]),
     )(inputs)
     x = PrimaryCapsules(
         filters,
         capsule_dim,
         kernel_size,
-        kernel_initializer=glorot(),
         name="primary",
+        **start(filters),
     )(x)
     if num_blocks:
         x = RoutingCapsules(
             num_capsules,
             capsule_dim,
-            seed=next(seeds),
+            kernel_initializer=kernel(x, num_capsules),
             name="hidden",
             **routing,
         )(x)
@@ -138,12 +156,16 @@ def MomentumCapsNet(
             capsule_dim,
             num_blocks,
             num_routing,
-            seed=next(seeds),
+            kernel_initializer=kernel(x, num_capsules),
             name="blocks",
             **blocks,
         )(x)
     x = RoutingCapsules(
-        classes, CLASS_DIM, seed=next(seeds), name="classes", **routing
+        classes,
+        CLASS_DIM,
+        kernel_initializer=kernel(x, classes),
+        name="classes",
+        **routing,
     )(x)
     # Half precision is too coarse for the margins: end in float32.
     length = CapsuleLength(dtype="float32", name="length")(x)
@@ -186,6 +208,31 @@ def capsule_classifier(model: keras.Model) -> keras.Model:
         )
     image = model.get_layer("image").output
     return keras.Model(image, model.get_layer("length").output)
+
+
+def _uniform(fan_in, seeds):
+    """The initializers of a convolution in the authors' code."""
+    limit = 1 / math.sqrt(fan_in)
+    return {
+        f"{weight}_initializer": keras.initializers.RandomUniform(
+            -limit, limit, next(seeds)
+        )
+        for weight in ("kernel", "bias")
+    }
+
+
+def _routed(x, count, given, seed):
+    """The initializer that keeps a share of the length, unless one was given.
+
+    A sum of votes for one of n capsules has the entries
+
+        s = sum_ik W_ik u_ik / n,    var(s) = sigma^2 sum_ik u_ik^2 / n^2
+    """
+    if given is not None:
+        return given
+    _, capsules, dim = x.shape
+    deviation = SHARE * count / math.sqrt(capsules * dim)
+    return keras.initializers.RandomNormal(0.0, deviation, seed)
 
 
 def _decoder(x, shape, initializer):

@@ -23,9 +23,6 @@ def reconstructions(context) -> dict:
         filters=settings.filters,
         num_capsules=settings.capsules,
         kernel_size=settings.kernel,
-        kernel_initializer=keras.initializers.RandomNormal(
-            0.0, settings.deviation
-        ),
     )
     pixels = int(np.prod(context.shape))
     model.compile(

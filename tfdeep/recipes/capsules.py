@@ -29,7 +29,6 @@ def capsnet(context, blocks):
             num_capsules=settings.capsules,
             kernel_size=settings.kernel,
             decoder=False,
-            kernel_initializer=start(context),
         ),
     )
 
@@ -41,21 +40,15 @@ def plain(context, blocks):
     from tfdeep.layers import RoutingCapsules
 
     model = capsnet(context, 1)
-    capsules, first = context.settings.capsules, model.get_layer("hidden")
-    x = first.output
+    capsules, x = context.settings.capsules, model.get_layer("hidden").output
+    deviation = model.get_layer("blocks").kernel_initializer.stddev
     for _ in range(2 * blocks):
-        x = RoutingCapsules(capsules, 8, kernel_initializer=start(context))(x)
+        start = keras.initializers.RandomNormal(0.0, deviation)
+        x = RoutingCapsules(capsules, 8, kernel_initializer=start)(x)
     for name in ("classes", "length"):
         layer = model.get_layer(name)
         x = type(layer).from_config(layer.get_config())(x)
     return compiled(context, keras.Model(model.input, x))
-
-
-def start(context):
-    """Initial weights of the routing: larger for fewer primary capsules."""
-    import keras
-
-    return keras.initializers.RandomNormal(0.0, context.settings.deviation)
 
 
 def compiled(context, model):
@@ -216,7 +209,6 @@ def scale(about, data=None, seeds=3, **settings):
         "batch_size": 128,
         "learning_rate": 1e-3,
         "kernel": 9,
-        "deviation": 0.01,
         "depths": (4, 32),
         "memory_batch": 512,
     }
@@ -260,8 +252,6 @@ RECIPE = Recipe(
             capsules=16,
             epochs=4,
             batch_size=64,
-            # With 144 primary capsules the paper's 0.01 does not train.
-            deviation=0.3,
         ),
         "full": scale(
             "some hours on 2 cores",

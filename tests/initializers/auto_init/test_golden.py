@@ -12,6 +12,8 @@ from keras import layers
 from tests.initializers.auto_init.nets import normal
 from tfdeep.initializers import AutoInit, propagate
 
+# Some of these nets are deep and narrow, which is said, and is no error.
+pytestmark = pytest.mark.filterwarnings("ignore:Real draws scatter")
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text("utf-8"))
 
 
@@ -47,9 +49,10 @@ def golden_model(name, batch_size=None):
                 and v.path.endswith("/kernel")
             ]
             (kernel,) = kernels
+            # Not centred: a real draw has a mean of its own.
             values = rng.standard_normal(kernel.shape)
-            values -= values.mean()
-            kernel.assign(values * (deviation / values.std()))
+            size = np.sqrt(np.mean(values**2))
+            kernel.assign(values * (deviation / size))
     return model
 
 
@@ -59,6 +62,8 @@ SKEWED = ("resnet_nobn", "dense_0")
 # Inputs of a pass: their number hardly matters where weights are drawn, and
 # does where attention is computed.
 SAMPLES = {"transformer": None}
+# The mean of a product is measured, on a draw of the weights at a time.
+DRAWS = {"merges": 16}
 
 
 SLOW = ("plain_cnn50_1x1", "resnet_nobn")
@@ -74,7 +79,7 @@ SLOW = ("plain_cnn50_1x1", "resnet_nobn")
 def test_predictions_meet_many_measured_draws(name):
     """Layer by layer, for weights of the golden deviations."""
     model = golden_model(name, SAMPLES.get(name, 16))
-    report = propagate(model)
+    report = propagate(model, draws=DRAWS.get(name, 4))
     for layer, measured in GOLDEN[name]["measured"].items():
         if (name, layer) == SKEWED:
             verified = report.verify(draws=8)

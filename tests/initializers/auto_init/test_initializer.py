@@ -51,7 +51,7 @@ def test_frozen_and_zero_weights_are_left_and_reported():
     frozen.trainable = False
     zero.kernel.assign(np.zeros(zero.kernel.shape))
     init = AutoInit(seed=0)
-    with unchanged(model):
+    with unchanged(model), pytest.warns(UserWarning, match="is zero"):
         init.initialize_model(model)
     reasons = dict(init.report.skipped)
     assert reasons[frozen.name] == "not trainable"

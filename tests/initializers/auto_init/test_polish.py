@@ -26,7 +26,7 @@ def test_relu_is_stable():
     init = AutoInit(seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        init.initialize_model(mlp(20, 64))
+        init.initialize_model(mlp(20, 512))
     assert init.report.growth == pytest.approx(1.0)
 
 

@@ -23,7 +23,7 @@ def test_conversions(tmp_path):
     assert len(report.to_dict()["records"]) == len(report) == 3
     assert report.to_dict()["records"][1]["scale"] == report.records[1].scale
     assert report.to_dict().keys() == {
-        "records", "skipped", "probed", "growth",
+        "records", "skipped", "probed", "growth", "deviation",
     }  # fmt: skip
     assert report.records[1].name in str(report)
     with pytest.raises(KeyError, match="not in the report"):
@@ -43,7 +43,7 @@ def test_verification():
 def test_more_draws_have_a_smaller_standard_error():
     """By the root of their number."""
     init = AutoInit(seed=0)
-    init.initialize_model(mlp(2, 16))
+    init.initialize_model(mlp(2, 64))
     few, many = (
         np.mean(init.report.verify(draws=draws).standard_error)
         for draws in (6, 54)
@@ -110,3 +110,35 @@ def test_no_picture_of_nothing(tmp_path):
     inputs = keras.Input((4,))
     report = propagate(keras.Model(inputs, inputs))
     assert report.plot(tmp_path / "signal.png") is None
+
+
+def test_draws_of_a_deep_and_narrow_net_scatter():
+    """It is said when it is initialised, and of what was verified."""
+    convs = [
+        layers.Conv2D(16, 3, padding="same", activation="relu")
+        for _ in range(30)
+    ]
+    model = keras.Sequential([keras.Input((6, 6, 3), 16), *convs])
+    init = AutoInit(seed=0)
+    with pytest.warns(UserWarning, match="differs between real draws by"):
+        init.initialize_model(model)
+    with pytest.warns(UserWarning, match="Real draws scatter at .. of 30"):
+        verified = init.report.verify(draws=20)
+    relative = (verified.deviation / verified.measured)[-1]
+    assert relative > 1.0
+    assert init.report.deviation == pytest.approx(relative, rel=0.5)
+    np.testing.assert_allclose(
+        verified.deviation, verified.standard_error * 20**0.5
+    )
+    assert "deviation" in str(verified)
+
+
+def test_of_normalised_nets_they_do_not():
+    parts = [
+        part
+        for _ in range(12)
+        for part in (layers.Dense(64, "relu"), layers.LayerNormalization())
+    ]
+    init = AutoInit(seed=0)
+    init.initialize_model(keras.Sequential([keras.Input((64,)), *parts]))
+    assert init.report.deviation == 0.0

@@ -16,6 +16,7 @@ NETS = {
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Real draws scatter")
 @pytest.mark.parametrize("name", NETS)
 def test_our_nets(name):
     """Layer by layer, and none without a rule.

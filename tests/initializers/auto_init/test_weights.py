@@ -1,11 +1,12 @@
 """The laws that kernels are drawn from."""
 
+import keras
 import numpy as np
 import pytest
 from keras import layers, ops
 
 from tests.initializers.auto_init.nets import mlp, single
-from tfdeep.initializers import AutoInit
+from tfdeep.initializers import AutoInit, propagate
 
 
 def drawn(layer, *shape, **kwargs):
@@ -71,3 +72,23 @@ def test_seeds():
     assert np.any(first.get_weights()[0] != other.get_weights()[0])
     one, next_one = first.get_weights()[0], first.get_weights()[2]
     assert not np.allclose(one / one.std(), next_one / next_one.std())
+
+
+def test_redrawn_kernels_have_no_mean():
+    """Shuffled alone they would keep theirs, which adds up in an average."""
+
+    def averaged(shift):
+        model = keras.Sequential(
+            [
+                keras.Input((8, 8, 8)),
+                layers.Conv2D(16, 3, activation="relu"),
+                layers.Conv2D(64, 3),
+                layers.GlobalAveragePooling2D(),
+            ]
+        )
+        kernel = model.layers[1].kernel
+        values = np.random.default_rng(0).normal(shift, 1.0, kernel.shape)
+        kernel.assign(values / np.sqrt(np.mean(values**2)))
+        return propagate(model).records[-1].second
+
+    assert averaged(0.5) == pytest.approx(averaged(0.0), rel=0.1)

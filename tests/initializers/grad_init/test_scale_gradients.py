@@ -35,7 +35,8 @@ def slow_scale_steps(gradients, kinds, lr, minimum):
             m = first[kind][i] / (1 - 0.9 ** count[kind])
             v = second[i] / (1 - 0.999 ** sum(count.values()))
             step = lr * m / (v**0.5 + 1e-8)
-            scales[i] = max(scales[i] - step, minimum[i])
+            if scales[i] != 0.0:
+                scales[i] = max(scales[i] - step, minimum[i])
         path.append(list(scales))
     return path
 
@@ -52,6 +53,17 @@ def test_scale_steps_equal_the_slow_reference():
     expected = slow_scale_steps(gradients, kinds, 0.05, minimum)
     np.testing.assert_allclose(path, expected, rtol=1e-12)
     assert scales[2] >= 0.9
+
+
+def test_a_scale_of_zero_stays():
+    """That of a bias: its tensor is zero, and zero tensors have no scale."""
+    adam, scales = ScaleAdam(0.5, [0.0, 0.01]), np.ones(2)
+    for _ in range(4):
+        scales = adam.step(scales, [1.0, 1.0], False)
+    np.testing.assert_array_equal(scales, [0.0, 0.01])
+    for _ in range(40):
+        scales = adam.step(scales, [-1.0, -1.0], False)
+    assert scales[0] == 0.0 and scales[1] > 1.0
 
 
 def test_norms_and_steps():

@@ -8,6 +8,7 @@ import numpy as np
 from tfdeep.checks import check_number
 from tfdeep.initializers.auto_init.inputs import UNKNOWN_SIZE
 from tfdeep.initializers.auto_init.propagation import to_numpy
+from tfdeep.initializers.auto_init.weights import SILENT
 from tfdeep.keras_internals import layers_of
 from tfdeep.training.wrapper import TrainingWrapper
 
@@ -93,5 +94,18 @@ def warn_of_probed(state):
             f"No rule is known for {names}: measured on a sample. Register "
             "one with tfdeep.initializers.signal_rule, or pass strict=True "
             "to refuse such layers.",
+            stacklevel=3,
+        )
+
+
+def warn_of_silence(skipped):
+    """Name the layers whose kernels nothing but zeros reaches."""
+    silent = [name for name, reason in skipped if reason == SILENT]
+    if silent:
+        names = ", ".join(map(repr, silent))
+        warnings.warn(
+            f"The signal at {names} is zero: no kernel gives it a variance, "
+            "and theirs were left as they are. Look at what comes before, or "
+            "take inputs from data: AutoInit.from_data(x).",
             stacklevel=3,
         )

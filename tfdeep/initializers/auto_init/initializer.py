@@ -1,9 +1,11 @@
 """AutoInit: weights whose scale follows from the signal they meet."""
 
+import copy
 import functools
 import warnings
 
 import keras
+import numpy as np
 
 from tfdeep.checks import (
     check_choice,
@@ -18,18 +20,25 @@ from tfdeep.initializers.auto_init.checks import (
     check_variance,
     too_small,
     warn_of_probed,
+    warn_of_silence,
     without_rule,
 )
 from tfdeep.initializers.auto_init.inputs import (
     Backup,
     arrays,
+    first_variable,
     moments,
     of_unknown_size,
     sample,
     with_inputs,
 )
+from tfdeep.initializers.auto_init.looked_up import LookedUp
 from tfdeep.initializers.auto_init.propagation import Propagation
-from tfdeep.initializers.auto_init.report import SignalReport, average
+from tfdeep.initializers.auto_init.report import (
+    SCATTERED,
+    SignalReport,
+    average,
+)
 from tfdeep.initializers.auto_init.rules import find_rule
 from tfdeep.initializers.auto_init.weights import (
     DISTRIBUTIONS,
@@ -37,6 +46,7 @@ from tfdeep.initializers.auto_init.weights import (
     Scaler,
     generator,
 )
+from tfdeep.initializers.processes import common_seed
 from tfdeep.initializers.shared_weights import check_not_shared
 
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
@@ -137,7 +147,9 @@ class AutoInit:
     ) -> keras.Model:
         """Set the kernels of a built model in place.
 
-        Frozen weights, biases, optimizer and compile state stay.
+        Frozen weights, biases, optimizer and compile state stay. Of several
+        processes that train the model together, each calls this, and all
+        use the data and, without a seed, the random numbers of the first.
 
         Args:
             model: a built `keras.Model`.
@@ -162,11 +174,14 @@ class AutoInit:
         check_choice("mode", mode, ("resample", "rescale"))
         check_model(model)
         check_not_shared(model)
+        init = copy.copy(self)
+        init.seed = common_seed(self.seed, first_variable(model))
         scaler = Scaler(
-            self.signal_variance, self.distribution, self.seed, mode
+            self.signal_variance, self.distribution, init.seed, mode
         )
-        state = _run(self, model, scaler, strict=strict, polish=polish)
+        state = _run(init, model, scaler, strict=strict, polish=polish)
         warn_of_probed(state)
+        warn_of_silence(scaler.skipped)
         growth = state.growth
         if growth > UNSTABLE and not polish:
             warnings.warn(
@@ -176,12 +191,21 @@ class AutoInit:
                 "smaller signal_variance.",
                 stacklevel=2,
             )
+        elif state.deviation > SCATTERED and not polish:
+            warnings.warn(
+                "The outputs' second moment differs between real draws by "
+                f"about {state.deviation:.2g} of its mean: layers are many "
+                "for their width. See report.verify(draws=20); use "
+                "polish=True, wider layers or normalization.",
+                stacklevel=2,
+            )
         self.report = SignalReport(
             state.records,
             scaler.skipped,
             state.probed,
             growth,
-            functools.partial(_remeasure, self, model, scaler),
+            functools.partial(_remeasure, init, model, scaler),
+            state.deviation,
         )
         return model
 
@@ -233,6 +257,7 @@ def propagate(
         states[0].probed,
         states[0].growth,
         functools.partial(_remeasure, init, model, None),
+        float(np.mean([state.deviation for state in states])),
     )
 
 
@@ -244,25 +269,7 @@ def _run(init, model, choose, data=None, strict=False, **options):
     data = init.data if data is None else data
     if data is None and around is not model:
         check_takes_numbers(model)
-    inputs, signals = sample(
-        around,
-        init.input_mean,
-        init.input_variance,
-        data,
-        init.seed,
-        POLISH_SAMPLE if options.get("polish") else SAMPLE,
-    )
-    rng = getattr(choose, "rng", None) or generator(init.seed, 0)
-    state = Propagation(find_rule, choose, rng=rng, **options)
-    backup = Backup(model)
-    try:
-        state.run(around, inputs, signals)
-    except BaseException as error:
-        backup.restore()
-        guessed = data is None and of_unknown_size(around)
-        if guessed and isinstance(error, Exception):
-            raise too_small(model, error) from error
-        raise
+    state, backup = _passed(init, model, around, choose, data, options)
     if strict and state.probed:
         backup.restore()
         raise without_rule(state.probed)
@@ -273,6 +280,46 @@ def _run(init, model, choose, data=None, strict=False, **options):
         backup.restore()
         raise
     return state
+
+
+def _passed(init, model, around, choose, data, options):
+    """The state after a pass, and the values from before it.
+
+    What turns out to be looked up is drawn as integers, in another pass.
+    """
+    ids: dict[int, int] = {}
+    backup = Backup(model)
+    while True:
+        inputs, signals = sample(
+            around,
+            init.input_mean,
+            init.input_variance,
+            data,
+            init.seed,
+            POLISH_SAMPLE if options.get("polish") else SAMPLE,
+            ids,
+        )
+        rng = getattr(choose, "rng", None) or generator(init.seed, 0)
+        state = Propagation(
+            find_rule, choose, rng=rng, made_up=data is None, **options
+        )
+        try:
+            state.run(around, inputs, signals)
+            return state, backup
+        except BaseException as error:
+            backup.restore()
+            found = state.failure
+            if isinstance(found, LookedUp):
+                choose.forget()
+                size = ids.get(found.index, found.size)
+                ids[found.index] = min(found.size, size)
+                continue
+            if found is not None:
+                raise found from None
+            guessed = data is None and of_unknown_size(around)
+            if guessed and isinstance(error, Exception):
+                raise too_small(model, error) from error
+            raise
 
 
 def _remeasure(init, model, scaler, x, draws):

@@ -7,6 +7,7 @@ from keras import ops
 from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.signal import Signal, measure
 from tfdeep.initializers.kinds import check_kind, is_text, kind_of
+from tfdeep.initializers.processes import of_first
 from tfdeep.keras_internals import layers_of
 
 # How many numbers of an input are sampled: of images and sequences fewer, as
@@ -67,8 +68,10 @@ def _images(batch):
     return batch[0] if isinstance(batch, tuple) else batch
 
 
-def sample(model, means, variances, data, seed, largest=256):
+def sample(model, means, variances, data, seed, largest=256, ids=None):
     """A batch of at most `largest` inputs and the signal of each.
+
+    Of random inputs, those in `ids` are integers below what it says.
 
     Returns:
         `(inputs, signals)`: the structure that the model takes, and a list.
@@ -83,13 +86,16 @@ def sample(model, means, variances, data, seed, largest=256):
     rng = np.random.default_rng(seed)
     if data is not None:
         data = in_order(data, structure)
-        values, signals = _from_data(specs, data, batch, rng)
+        variable = first_variable(model)
+        values, signals = _from_data(specs, data, batch, rng, variable)
         return keras.tree.pack_sequence_as(structure, values), signals
     means, variances = (
         _each(in_order(v, structure), specs) for v in (means, variances)
     )
     values, signals = [], []
-    for spec, mean, variance in zip(specs, means, variances, strict=True):
+    for index, (spec, mean, variance) in enumerate(
+        zip(specs, means, variances, strict=True)
+    ):
         shape = (batch, *_shape(spec)[1:])
         dtype = keras.backend.standardize_dtype(spec.dtype)
         if dtype == "string":
@@ -97,8 +103,10 @@ def sample(model, means, variances, data, seed, largest=256):
                 f"Input '{spec.name}' takes text. No sample can be made up "
                 "for it. Take it from data: AutoInit.from_data(x)."
             )
-        if "int" in dtype or dtype == "bool":
-            x = rng.integers(0, _vocabulary(model), shape).astype(dtype)
+        size = (ids or {}).get(index)
+        if size or "int" in dtype or dtype == "bool":
+            size = size or _vocabulary(model)
+            x = rng.integers(0, size, shape).astype(dtype)
             signals.append(measure(x))
         else:
             x = rng.standard_normal(shape)
@@ -152,6 +160,11 @@ def _not_symbolic(model, shapes=None):
     )
 
 
+def first_variable(model):
+    """A variable by which processes know that they train together."""
+    return next(iter(model.variables), None)
+
+
 def structure_of(model):
     """The inputs as the model takes them: one, a list or a dict."""
     if isinstance(model, keras.Sequential):
@@ -176,12 +189,15 @@ def in_order(values, structure) -> list:
     return keras.tree.flatten(chosen if named else list(chosen.values()))
 
 
-def _from_data(specs, flat, batch, rng):
+def _from_data(specs, flat, batch, rng, variable):
     if len(flat) != len(specs):
         raise ValueError(
             f"`data` came with {len(flat)} inputs. The model has "
             f"{len(specs)}. Give one array for each."
         )
+    flat = [
+        as_taken(x, spec.shape) for x, spec in zip(flat, specs, strict=True)
+    ]
     for array, spec in zip(flat, specs, strict=True):
         _check_array(array, spec)
     if len({len(array) for array in flat}) > 1:
@@ -192,15 +208,30 @@ def _from_data(specs, flat, batch, rng):
     chosen = rng.permutation(len(flat[0]))[:batch]
     values, signals = [], []
     for array in flat:
-        x = np.asarray(array)[chosen]
+        x = of_first(np.asarray(array)[chosen], variable)
         if is_text(x):
             values.append(ops.convert_to_tensor(x.tolist(), "string"))
             signals.append(Signal(0.0, np.ones((1,) * x.ndim)))
             continue
         values.append(x if "int" in x.dtype.name else x.astype("float32"))
         whole = measure(np.asarray(array))
-        signals.append(Signal(whole.mean, np.full((1,) * x.ndim, whole.q)))
+        mean, q = of_first(np.array([whole.mean, whole.q]), variable)
+        signals.append(Signal(float(mean), np.full((1,) * x.ndim, q)))
     return values, signals
+
+
+def as_taken(array, shape):
+    """An array with a column more or less, where a model takes it so.
+
+    Keras' models drop a last axis of size 1, or add one, to get the rank of
+    their `Input`.
+    """
+    rank = len(array.shape)
+    if rank == len(shape) + 1 and array.shape[-1] == 1:
+        return array[..., 0]
+    if rank == len(shape) - 1 and shape[-1] == 1:
+        return array[..., None]
+    return array
 
 
 def _check_array(array, spec):

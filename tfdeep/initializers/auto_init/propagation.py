@@ -16,8 +16,13 @@ from keras import ops
 
 from tfdeep import backend
 from tfdeep.initializers.auto_init.interception import intercept
+from tfdeep.initializers.auto_init.looked_up import check_ids, is_lookup
 from tfdeep.initializers.auto_init.signal import Signal, measure
 from tfdeep.masks import mask_of, with_mask
+
+DEEP = 10  # Layers of weights, of which one draw can tell how draws scatter.
+
+UNITS = 16  # Of a layer that counts there.
 
 
 @dataclasses.dataclass
@@ -51,15 +56,20 @@ class Propagation:
         polish: whether the moments follow the sample, and chosen weights are
             corrected so that their outputs have the target's.
         rng: NumPy generator of the draws that rules make.
+        made_up: whether the inputs are random numbers.
 
     Attributes:
         records: what was predicted, call by call.
         probed: names of layers without a rule.
         growth: by how much a small relative change of the inputs' second
             moment has grown at the outputs.
+        deviation: by how much, in parts of the mean, the second moment of
+            outputs of deep nets differs between real draws, as one draw
+            tells it; 0 for others.
         pointwise: which functions act on each value alone, by `id`.
         kept: variables that rules have assigned for good, besides those that
             `choose` has.
+        failure: what broke the pass off, if a look-up did.
     """
 
     def __init__(
@@ -69,15 +79,19 @@ class Propagation:
         rescale: bool = True,
         polish: bool = False,
         rng=None,
+        made_up: bool = False,
     ):
         self._find_rule = find_rule
         self.rng = rng or np.random.default_rng()
         self.choose = choose
+        self.made_up = made_up
+        self.failure: Exception | None = None
         self.rescale = rescale and not polish
         self.polish = polish
         self.records: list[Record] = []
         self.probed: list[str] = []
         self.growth = 1.0
+        self.deviation = 0.0
         self.pointwise: dict = {}
         self.kept: list = []
         self._signals: dict = {}
@@ -96,14 +110,13 @@ class Propagation:
         self._inputs = list(zip(flat, signals, strict=True))
         with intercept(self._handle):
             outputs = model(inputs, training=True)
-        self.growth = max(
-            (
-                self.signal(y).sensitivity
-                for y in keras.tree.flatten(outputs)
-                if is_tensor(y)
-            ),
-            default=1.0,
-        )
+        ends = [
+            self.signal(y) for y in keras.tree.flatten(outputs) if is_tensor(y)
+        ]
+        self.growth = max((y.sensitivity for y in ends), default=1.0)
+        deep = [y.scatter for y in ends if len(y.draws) >= DEEP]
+        scatter = max(deep, default=0.0)
+        self.deviation = float(np.sqrt(np.expm1(min(scatter, 50.0))))
 
     def signal(self, tensor) -> Signal:
         """What is known about a tensor; measured if nothing is."""
@@ -115,6 +128,17 @@ class Propagation:
             if sample.shape == values.shape and np.array_equal(sample, values):
                 return self.know(tensor, signal)
         return self.know(tensor, measure(values, channel_axis(values.ndim)))
+
+    def _source(self, tensor) -> int | None:
+        """Which of the inputs the tensor is, if it is made up."""
+        if not self.made_up:
+            return None
+        values = to_numpy(tensor)
+        for index, (sample, _) in enumerate(self._inputs):
+            same = sample.size == values.size
+            if same and np.array_equal(sample.ravel(), values.ravel()):
+                return index
+        return None
 
     def knows(self, tensor) -> bool:
         """Whether a rule has said what the tensor's signal is."""
@@ -129,10 +153,19 @@ class Propagation:
         self._signals[id(tensor)] = (tensor, signal)
         return signal
 
-    def give(self, tensor, signal: Signal):
-        """The tensor, rescaled to the signal's second moment."""
+    def give(self, tensor, signal: Signal, drawn: bool = False):
+        """The tensor, rescaled to the signal's second moment.
+
+        If it is what new weights made, by how much it differs from that says
+        how much real draws do.
+        """
         values = to_numpy(tensor)
         measured = float(np.mean(np.square(values, dtype="float64")))
+        # Of few units, as of a classifier's, it says little.
+        drawn = drawn and values[0].size >= UNITS
+        if drawn and self.rescale and measured > 0 and signal.q > 0:
+            off = np.log(measured / signal.q) ** 2
+            signal = signal.replace(scatter=signal.scatter + float(off))
         if self.rescale and measured > 0:
             factor = (signal.q / measured) ** 0.5
             values = (values * factor).astype(values.dtype)
@@ -209,12 +242,22 @@ class Propagation:
         before = self._notes, self._scale, self._branch
         self._notes, self._scale, self._branch = [], None, None
         try:
+            if is_lookup(operation, args, kwargs):
+                self._check_ids(operation, keras.tree.flatten(args[:1]))
             rule = self._find_rule(operation)
             outputs = rule(self, operation, call, args, kwargs)
             self._record(operation, args, outputs)
         finally:
             self._notes, self._scale, self._branch = before
         return outputs
+
+    def _check_ids(self, layer, tensors):
+        for x in tensors:
+            try:
+                check_ids(layer, x, self._source(x))
+            except Exception as error:  # Keras makes others of it.
+                self.failure = error
+                raise
 
     def _record(self, operation, args, outputs):
         if isinstance(operation, keras.Model):

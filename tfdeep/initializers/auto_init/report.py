@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdeep.checks import check_choice, check_positive
-from tfdeep.initializers.auto_init.propagation import Record
+from tfdeep.initializers.auto_init.propagation import UNITS, Record
 
 # What can be verified, and what a table of it is called.
 MOMENTS = {"second": "Second moments", "mean": "Means", "variance": "Variances"}
+
+SCATTERED = 0.3  # Deviation of draws over their mean that is warned about.
 
 
 class SignalReport:
@@ -30,15 +33,25 @@ class SignalReport:
         probed: names of layers without a rule, measured on a sample.
         growth: by how much a small relative change of the inputs' second
             moment has grown at the outputs; real draws scatter the more.
+        deviation: by how much the outputs' second moment differs between
+            real draws, in parts of its mean, estimated from one draw of nets
+            of ten layers or more; 0 for others.
     """
 
     def __init__(
-        self, records, skipped=(), probed=(), growth=1.0, remeasure=None
+        self,
+        records,
+        skipped=(),
+        probed=(),
+        growth=1.0,
+        remeasure=None,
+        deviation=0.0,
     ):
         self.records: list[Record] = list(records)
         self.skipped = list(skipped)
         self.probed = list(probed)
         self.growth = growth
+        self.deviation = deviation
         self._remeasure = remeasure
 
     def __len__(self):
@@ -64,6 +77,7 @@ class SignalReport:
             "skipped": [list(pair) for pair in self.skipped],
             "probed": self.probed,
             "growth": self.growth,
+            "deviation": self.deviation,
         }
 
     def to_json(self, path=None) -> str:
@@ -102,9 +116,14 @@ class SignalReport:
             draws: integer, at least 2, the number of passes.
             moment: `"second"`, `"mean"` or `"variance"`, what to compare.
 
+        Warns of outputs of 16 units or more whose second moment, or
+        variance, differs between draws by more than 0.3 of its mean: there
+        the prediction says little of a single draw.
+
         Returns:
-            A table with the arrays `predicted`, `measured` and
-            `standard_error`, the list `names`, and `within(tolerance)`.
+            A table with the arrays `predicted`, `measured`,
+            `standard_error` and `deviation`, the list `names`, and
+            `within(tolerance)`.
         """
         check_choice("moment", moment, MOMENTS)
         check_positive("draws", draws)
@@ -115,13 +134,18 @@ class SignalReport:
             )
         passes = self._remeasure(x, draws)
         measured = np.array([[getattr(r, moment) for r in p] for p in passes])
-        return Verification(
+        verified = Verification(
             [r.name for r in self.records],
             np.array([getattr(r, moment) for r in self.records]),
             measured.mean(0),
             measured.std(0, ddof=1) / draws**0.5,
             MOMENTS[moment],
+            draws,
         )
+        if moment != "mean":
+            wide = [np.prod(r.shape[1:]) >= UNITS for r in self.records]
+            _warn_of_scatter(verified, np.array(wide))
+        return verified
 
     def __str__(self):
         return render(self.table())
@@ -155,6 +179,8 @@ class Verification:
         measured: array, the mean over the draws.
         standard_error: array, of that mean.
         title: what they are.
+        draws: the number of passes.
+        deviation: array, the standard deviation of single draws.
     """
 
     names: list[str]
@@ -162,6 +188,12 @@ class Verification:
     measured: np.ndarray
     standard_error: np.ndarray
     title: str = MOMENTS["second"]
+    draws: int = 1
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """The standard deviation of single draws."""
+        return self.standard_error * self.draws**0.5
 
     def within(self, tolerance: float, errors: float = 3.0) -> np.ndarray:
         """Which calls agree within `errors` standard errors or `tolerance`."""
@@ -172,14 +204,35 @@ class Verification:
 
     def __str__(self):
         table = Table(title=f"{self.title}, predicted and measured")
-        for name in ("layer", "predicted", "measured", "standard error"):
+        heads = ("predicted", "measured", "standard error", "deviation")
+        for name in ("layer", *heads):
             table.add_column(name)
-        columns = (self.predicted, self.measured, self.standard_error)
+        columns = (
+            self.predicted,
+            self.measured,
+            self.standard_error,
+            self.deviation,
+        )
         for name, *numbers in zip(self.names, *columns, strict=True):
             table.add_row(name, *(f"{n:.4g}" for n in numbers))
         return render(table)
 
     __repr__ = __str__
+
+
+def _warn_of_scatter(verified, wide):
+    large = verified.deviation > SCATTERED * np.abs(verified.measured)
+    large = large & wide
+    names = [n for n, each in zip(verified.names, large, strict=True) if each]
+    if names:
+        relative = verified.deviation[large] / verified.measured[large]
+        warnings.warn(
+            f"Real draws scatter at {len(names)} of {len(large)} calls, from "
+            f"{names[0]!r} on, by up to {relative.max():.2g} of the mean: the "
+            "prediction is that of many draws. Use polish=True, wider layers "
+            "or normalization.",
+            stacklevel=3,
+        )
 
 
 def average(passes) -> list[Record]:

@@ -20,6 +20,8 @@ class Signal:
             are zero in expectation.
         sensitivity: d ln q / d ln q_0, how much a relative change of the
             second moment at the last normalization has grown since.
+        scatter: variance of ln q over real draws of the weights since the
+            last normalization, as one draw tells it.
     """
 
     mean: float
@@ -28,6 +30,7 @@ class Signal:
     draws: frozenset = frozenset()
     fresh: int | None = None
     sensitivity: float = 1.0
+    scatter: float = 0.0
 
     @property
     def q(self) -> float:

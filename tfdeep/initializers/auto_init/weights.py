@@ -10,6 +10,7 @@ DISTRIBUTIONS = (
     "uniform",
     "orthogonal",
 )
+SILENT = "its inputs are zero"
 TRUNCATED = 0.8796256610342398  # Deviation of a normal cut at +-2.
 
 
@@ -73,6 +74,12 @@ class Scaler:
         self.deviations[id(variable)] = deviation
         return deviation, ""
 
+    def forget(self) -> None:
+        """Begin anew, as after a pass that was broken off."""
+        self.chosen.clear()
+        self.deviations.clear()
+        self.skipped.clear()
+
     @staticmethod
     def _reason(layer, variable, unit_second) -> str:
         if not (layer.trainable and variable.trainable):
@@ -80,19 +87,22 @@ class Scaler:
         if not np.any(to_numpy(variable)):
             return "its weights are zero"
         if not unit_second > 0:
-            return "its inputs are zero"
+            return SILENT
         return ""
 
 
 class Redraw:
     """Gives each kernel new values of the same law.
 
-    What a `Scaler` drew is drawn anew; other values are shuffled.
+    What a `Scaler` drew is drawn anew; other values are shuffled, with signs
+    of their own: a shuffle alone would keep the mean that they happen to
+    have, which adds up over the inputs.
     """
 
     reads = True  # What it does not draw it shuffles.
 
     def __init__(self, seed, number: int, scaler: Scaler | None = None):
+        self._start = seed, number
         self.rng = generator(seed, number)
         self.deviations = scaler.deviations if scaler else {}
         self.law = scaler.distribution if scaler else ""
@@ -103,9 +113,15 @@ class Redraw:
         if deviation is not None:
             values = draw(self.rng, values.shape, deviation, self.law)
         else:
-            values = self.rng.permutation(values.ravel()).reshape(values.shape)
+            signs = self.rng.choice([-1.0, 1.0], values.shape)
+            shuffled = self.rng.permutation(values.ravel())
+            values = shuffled.reshape(values.shape) * signs
         variable.assign(values)
         return deviation, ""
+
+    def forget(self) -> None:
+        """Begin anew, as after a pass that was broken off."""
+        self.rng = generator(*self._start)
 
 
 def generator(seed, number: int):

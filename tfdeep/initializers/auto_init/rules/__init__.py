@@ -15,6 +15,7 @@ from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.registry import (
     OPERATIONS,
     RULES,
+    overridden,
     rule,
 )
 from tfdeep.initializers.auto_init.rules.stated import METHOD, stated
@@ -34,12 +35,15 @@ for family in (*FAMILIES, "whole"):  # Importing one fills the tables.
 
 
 def find_rule(operation):
-    """The rule of the nearest class in the operation's hierarchy."""
+    """The rule of the nearest class in the operation's hierarchy.
+
+    It is none if a class before that one computes in another way.
+    """
     for kind in type(operation).__mro__:
-        if kind in RULES:
-            return RULES[kind]
-        if METHOD in vars(kind):
-            return stated
+        if kind in RULES or METHOD in vars(kind):
+            if overridden(type(operation), kind):
+                break
+            return RULES.get(kind, stated)
     if not isinstance(operation, layers.Layer):
         return OPERATIONS.get(type(operation).__name__, pointwise.operation)
     return computed

@@ -55,17 +55,23 @@ def reversible_stack(state, layer, call, args, kwargs):
 
 @rule(ReversibleCapsule)
 def reversible_capsule(state, layer, call, args, kwargs):
-    """Block by block, each two routing layers."""
-    blocks = layer.copies()
+    """Step by step, each one routing layer; two in files of old."""
+    steps = layer.copies()
 
-    def run(block):
-        return lambda x: block[1](block[0](x))
+    def run(step):
+        def function(x):
+            for part in step:
+                x = part(x)
+            return x
 
-    y = _chain(state, layer, first(args, kwargs), map(run, blocks))
+        return function
+
+    y = _chain(state, layer, first(args, kwargs), map(run, steps))
     made = {id(v) for v in getattr(state.choose, "chosen", [])}
-    for number, stack in enumerate(layer.stacks[:2]):
-        kernels = [block[number].kernel for block in blocks]
+    for number in range(len(layer.kernel_names)):
+        kernels = [step[number].kernel for step in steps]
         if any(id(kernel) in made for kernel in kernels):
+            stack = layer.stacks[number]
             stack.assign(np.stack([to_numpy(kernel) for kernel in kernels]))
             state.kept.append(stack)
     return y

@@ -11,6 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from tfdeep.initializers.auto_init.propagation import to_numpy
+from tfdeep.initializers.auto_init.rules.measuring import measured
 from tfdeep.initializers.auto_init.rules.pointwise import apply_pointwise
 from tfdeep.initializers.auto_init.rules.registry import (
     RULES,
@@ -20,6 +21,7 @@ from tfdeep.initializers.auto_init.rules.registry import (
     single,
 )
 from tfdeep.initializers.auto_init.signal import measure
+from tfdeep.layers import GroupedConv2D
 
 
 def linear(unit):
@@ -62,7 +64,7 @@ def finish_linear(state, layer, call, args, kwargs, before, second, number):
     )
     if centred:
         y = state.corrected(kernel_of(layer), y, signal.q)
-    y = state.give(y, signal)
+    y = state.give(y, signal, drawn=True)
     return apply_pointwise(state, activation, y) if fused else y
 
 
@@ -150,6 +152,7 @@ RULES.update(
         layers.Conv2DTranspose: linear(transpose_sum),
         layers.Conv3DTranspose: linear(transpose_sum),
         layers.EinsumDense: linear(einsum_sum),
+        GroupedConv2D: linear(conv_sum),
     }
 )
 
@@ -185,4 +188,34 @@ def embedding(state, layer, call, args, kwargs):
         mean=0.0, draws=frozenset({number}), fresh=number
     )
     signal = signal.replace(second=np.full((1,) * len(y.shape), sigma))
+    return state.give(y, signal)
+
+
+@rule(layers.ReversibleEmbedding)
+def reversible_embedding(state, layer, call, args, kwargs):
+    """A table, and from rows back to logits by it or by a kernel."""
+    if not kwargs.get("reverse", args[1] if len(args) > 1 else False):
+        return embedding(state, layer, call, args, kwargs)
+    x = first(args, kwargs)
+    before = state.signal(x)
+    tied = layer.tie_weights
+    table = layer.embeddings if tied else layer.reverse_embeddings
+    number, new = state.draw(layer if tied else table)
+    sigma = state.weights(layer, table, layer.output_dim * before.q, new)
+    y = state.opaque(call, args, kwargs)
+    # A row meets itself in the table, unless other weights are in between.
+    if before.draws == {number} or layer.logit_soft_cap is not None:
+        measured(state, layer, y, [x])
+        return y
+    fresh = number not in before.draws
+    second = np.full((1,) * len(y.shape), sigma * layer.output_dim * before.q)
+    signal = before.replace(
+        mean=0.0,
+        second=second,
+        gaussian=fresh,
+        draws=before.draws | {number},
+        fresh=number if fresh else None,
+    )
+    if fresh:
+        y = state.corrected(table, y, signal.q)
     return state.give(y, signal)

@@ -26,11 +26,13 @@ def measured(state, layer, tensor, inputs):
     """The signal of a tensor that depends on whatever was drawn so far."""
     values = to_numpy(tensor)
     signal = measure(values, axis_of(layer, values.ndim))
-    grown = [state.signal(x).sensitivity for x in inputs]
+    before = [state.signal(x) for x in inputs]
     state.know(
         tensor,
         signal.replace(
-            draws=state.all_draws(), sensitivity=max(grown, default=1.0)
+            draws=state.all_draws(),
+            sensitivity=max((b.sensitivity for b in before), default=1.0),
+            scatter=max((b.scatter for b in before), default=0.0),
         ),
     )
 

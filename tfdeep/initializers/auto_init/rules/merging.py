@@ -50,6 +50,7 @@ def summing(signs):
                 draws=frozenset().union(*(b.draws for b in before)),
                 fresh=None,
                 sensitivity=sum(b.sensitivity * b.q for b in before) / total,
+                scatter=sum(b.scatter * b.q**2 for b in before) / total**2,
             ),
         )
 

@@ -62,6 +62,7 @@ def moving(state, layer, call, args, kwargs):
         draws=frozenset().union(*(b.draws for b in before)),
         fresh=fresh,
         sensitivity=max(b.sensitivity for b in before),
+        scatter=max(b.scatter for b in before),
     )
     return state.give(y, signal)
 

@@ -4,9 +4,16 @@ import numpy as np
 from keras import layers
 
 from tfdeep.initializers.auto_init.rules.registry import first, rule
+from tfdeep.layers import DropPath
 
 
-@rule(layers.Dropout)
+@rule(
+    layers.Dropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    DropPath,
+)
 def dropout(state, layer, call, args, kwargs):
     """E[x^2] / (1 - rate); the mean stays."""
     x = first(args, kwargs)

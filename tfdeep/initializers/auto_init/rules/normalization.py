@@ -38,6 +38,7 @@ def batch_normalization(state, layer, call, args, kwargs):
             gaussian=before.gaussian and not np.any(beta),
             fresh=None if np.any(beta) else before.fresh,
             sensitivity=before.sensitivity * float(np.mean(1 - part)),
+            scatter=before.scatter * float(np.mean(1 - part)) ** 2,
         ),
     )
 
@@ -51,6 +52,6 @@ RULES.update(
             layers.RMSNormalization,
             layers.UnitNormalization,
         ),
-        followed(sensitivity=0.0),
+        followed(sensitivity=0.0, scatter=0.0),
     )
 )

@@ -48,7 +48,9 @@ def apply_pointwise(state, function, x):
     if not (before.gaussian and is_pointwise(state, function)):
         signal = measure(to_numpy(y), channel_axis(len(y.shape)))
         signal = signal.replace(
-            draws=before.draws, sensitivity=before.sensitivity
+            draws=before.draws,
+            sensitivity=before.sensitivity,
+            scatter=before.scatter,
         )
         state.know(y, signal)
         return y
@@ -73,6 +75,7 @@ def apply_pointwise(state, function, x):
             gaussian=False,
             fresh=None,
             sensitivity=before.sensitivity * float(slope),
+            scatter=before.scatter * float(slope) ** 2,
         ),
     )
 
@@ -82,6 +85,32 @@ def activation(state, layer, call, args, kwargs):
     """A function of each value."""
     function = getattr(layer, "activation", None) or layer.call
     return apply_pointwise(state, function, first(args, kwargs))
+
+
+@rule(layers.PReLU)
+def prelu(state, layer, call, args, kwargs):
+    """Slopes of a unit's own: E[y^2] = E[x^2] (1 + alpha^2) / 2."""
+    x = first(args, kwargs)
+    before, y = state.signal(x), state.opaque(call, args, kwargs)
+    if not before.gaussian:
+        signal = measure(to_numpy(y), channel_axis(len(y.shape)))
+        after = before.replace(mean=signal.mean, second=signal.second)
+        state.know(y, after.replace(fresh=None))
+        return y
+    alpha = to_numpy(layer.alpha).astype("float64")
+    alpha = np.broadcast_to(alpha, x.shape[1:])[None]
+    axis = channel_axis(len(x.shape))
+    squares = np.mean(alpha**2, axis, keepdims=True)
+    size = np.sqrt(before.second / (2 * np.pi))
+    return state.give(
+        y,
+        before.replace(
+            mean=float(np.mean(size * (1 - alpha))),
+            second=before.second * (1 + squares) / 2,
+            gaussian=False,
+            fresh=None,
+        ),
+    )
 
 
 def operation(state, node, call, args, kwargs):

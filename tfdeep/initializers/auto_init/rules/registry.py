@@ -10,6 +10,47 @@ from tfdeep.initializers.auto_init.propagation import channel_axis
 # By class, and by the name of a class of `keras.ops` nodes.
 RULES: dict = {}
 OPERATIONS: dict = {}
+# What layers compute with, where a parent sets it as an attribute.
+WEIGHTS = {
+    "bias",
+    "depthwise_kernel",
+    "embeddings",
+    "kernel",
+    "pointwise_kernel",
+}
+# What a subclass may say in its own way without computing anything else.
+HARMLESS = {
+    "add_weight",
+    "build",
+    "build_from_config",
+    "compute_mask",
+    "compute_output_shape",
+    "compute_output_spec",
+    "from_config",
+    "get_build_config",
+    "get_config",
+    "load_own_variables",
+    "save_own_variables",
+}
+
+
+def overridden(child, kind) -> bool:
+    """Whether a class computes in another way than the parent `kind`.
+
+    A rule for `kind` says nothing of it then.
+    """
+    line = child.__mro__[: child.__mro__.index(kind)]
+    base = keras.layers.Layer.__mro__
+    known = {n for part in kind.__mro__ if part not in base for n in vars(part)}
+    for name in {name for part in line for name in vars(part)} - HARMLESS:
+        code = any(
+            callable(value) or hasattr(value, "__get__")
+            for value in (vars(part).get(name) for part in line)
+        )
+        own = name in known and (not name.startswith("__"))
+        if name == "__call__" or (code and (own or name in WEIGHTS)):
+            return True
+    return False
 
 
 def rule(*kinds):
@@ -18,7 +59,10 @@ def rule(*kinds):
     A layer without kernels needs none if it has a method
     `get_signal_moments(mean, variance)`, which gets the mean and variance
     of its input (of several inputs, two lists) and returns those of its
-    outputs. The nearest class that has either counts.
+    outputs. The nearest class that has either counts, unless a class nearer
+    than it computes in another way: overrides `call`, `convolution_op`,
+    `kernel` or another method or property that is not about configurations,
+    shapes and files. Such a layer is measured on a sample, with a warning.
 
     A rule is `rule(state, layer, call, args, kwargs)` and returns the
     layer's outputs. `call(*args, **kwargs)` computes them on a sample;
