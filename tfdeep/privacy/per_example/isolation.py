@@ -162,7 +162,7 @@ def traits_of(model) -> tuple:
             tuple(
                 (name, id(value))
                 for name, value in vars(part).items()
-                if isinstance(value, FUNCTIONS) or "activation" in name
+                if name == "call" or "activation" in name
             ),
             tuple(repr(getattr(part, name, None)) for name in AXES),
         )
