@@ -147,7 +147,9 @@ def test_weights_and_slots_are_cut_alike(kind):
         return Edited(outputs, weights)
 
     if kind == "Adafactor":  # Its factors are those of whole kernels.
-        with pytest.warns(UserWarning, match="begins anew for .*low/kernel"):
+        with pytest.warns(
+            UserWarning, match="starts from zero for .*low/kernel"
+        ):
             new = rewrite(model, narrow)
     else:
         new = rewrite(model, narrow)

@@ -116,8 +116,9 @@ def rewrite(
         anew = compile_like(model, result, sources, optimizer == "keep")
         if anew:
             warnings.warn(
-                f"The optimizer begins anew for {', '.join(anew)}: what it "
-                "keeps for them has another shape than they have.",
+                f"The optimizer starts from zero for {', '.join(anew)}: what "
+                "it keeps for them must have the shape of the weight to "
+                "follow it.",
                 stacklevel=2,
             )
     return result

@@ -80,8 +80,8 @@ def graph_of(
         model: a Functional or Sequential model, or a hand-written one that can
             be called with symbolic tensors.
         input_shape: optional shape, or structure of shapes with the batch
-            first, of the inputs of a hand-written model; by default those that
-            it was built for.
+            first, of the inputs of a hand-written model, which need not be
+            built then; by default those that it was built for.
         training: boolean, whether a hand-written model is called in training
             mode: what it does then alone is among its calls.
 
@@ -123,8 +123,10 @@ def graph_of(
 
 def _called(model: keras.Model, input_shape: Any, training: bool) -> tuple:
     """Symbolic inputs of a hand-written model, and what it makes of them."""
-    shape = input_shape_of(model) if input_shape is None else input_shape
-    if not model.built or shape is None:
+    shape = input_shape
+    if shape is None and model.built:
+        shape = input_shape_of(model)
+    if shape is None:
         raise ValueError(
             f"`model` must be built, so that the shapes of its inputs are "
             f"known: call it once. Received: model={model.name!r}"
