@@ -73,7 +73,8 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
 
     On a CPU, TensorFlow with `jit_compile=True` runs convolutions inside a
     conditional by a slow path of XLA, so that there the time is *not* saved;
-    without it it is.
+    without it it is. Attention in a branch is not compiled there for a last
+    batch of a single example: leave it out (`drop_remainder=True`).
 
     Reference:
         Huang, Sun, Liu, Sedra, Weinberger, "Deep Networks with Stochastic
