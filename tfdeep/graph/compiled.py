@@ -27,7 +27,7 @@ def compile_like(
         keep: boolean, whether the optimizer keeps what it knows of weights.
 
     Returns:
-        The paths of weights for which the optimizer begins anew.
+        The paths of weights for which the optimizer starts from zero.
     """
     settings = compiled_with(model)
     settings["optimizer"] = optimizer_like(model.optimizer)

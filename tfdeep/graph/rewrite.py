@@ -67,8 +67,8 @@ def rewrite(
             or `None` to leave the call as it is. It is not asked about calls
             of models, but about those within them.
         optimizer: `"keep"` or `"new"`: what a compiled model's optimizer
-            keeps for a weight follows it, cut as it was cut; or it begins
-            anew. Where it cannot follow, a warning names the weights.
+            keeps for a weight follows it, cut as it was cut; or it starts
+            from zero. Where it cannot follow, a warning names the weights.
 
     Returns:
         A new model, compiled if the model is.
@@ -113,10 +113,10 @@ def rewrite(
         ) from error
     sources = writer.hand_over()
     if getattr(model, "compiled", False):
-        anew = compile_like(model, result, sources, optimizer == "keep")
-        if anew:
+        restarted = compile_like(model, result, sources, optimizer == "keep")
+        if restarted:
             warnings.warn(
-                f"The optimizer starts from zero for {', '.join(anew)}: what "
+                f"The optimizer starts from zero for {', '.join(restarted)}: what "
                 "it keeps for them must have the shape of the weight to "
                 "follow it.",
                 stacklevel=2,

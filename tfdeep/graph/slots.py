@@ -45,7 +45,7 @@ def hand_over(old: Any, new: Any, sources: dict[int, Source]) -> list[str]:
         sources: where the weights of the new one come from, by their `id`.
 
     Returns:
-        The paths of the weights for which it begins anew.
+        The paths of the weights for which it starts from zero.
     """
     theirs, ours = scalars_of(old), scalars_of(new)
     for name, value in ours.items():
@@ -55,7 +55,7 @@ def hand_over(old: Any, new: Any, sources: dict[int, Source]) -> list[str]:
         return hand_over(old.inner_optimizer, new.inner_optimizer, sources)
     index = {id(v): number for number, v in enumerate(weights_of(old))}
     kept = slots_of(old)
-    anew = set()
+    restarted = set()
     for name, slots in slots_of(new).items():
         for weight, slot in zip(weights_of(new), slots, strict=True):
             source = sources.get(id(weight))
@@ -65,10 +65,10 @@ def hand_over(old: Any, new: Any, sources: dict[int, Source]) -> list[str]:
             before = [None if n is None else kept[name][n] for n in numbers]
             value = _value(before, source)
             if value is None or tuple(value.shape) != tuple(slot.shape):
-                anew.add(weight.path)
+                restarted.add(weight.path)
             else:
                 slot.assign(value)
-    return sorted(anew)
+    return sorted(restarted)
 
 
 def exclude_alike(old: Any, new: Any, weights, sources) -> None:
