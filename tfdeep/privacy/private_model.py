@@ -13,7 +13,7 @@ from tfdeep.graph.trace import input_shape_of, symbols
 from tfdeep.privacy import resumable
 from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy.clipping import as_clipping
-from tfdeep.privacy.gate import check_batch, check_data
+from tfdeep.privacy.gate import check_batch, check_data, check_shared
 from tfdeep.privacy.ledger import Ledger
 from tfdeep.privacy.mechanisms import as_mechanism
 from tfdeep.privacy.memory import Memory
@@ -283,6 +283,7 @@ class PrivateModel(PrivateEvaluate):
         bound = inspect.signature(super().fit).bind(*args, **kwargs)
         self._check_left()
         check_data(self.plan, bound.arguments, self.accumulation())
+        check_shared(bound.arguments, self.devices())
         self._prepare()
         if self.built and not self._private.checked:
             self._check_loss(first_example(bound.arguments))
@@ -320,9 +321,7 @@ class PrivateModel(PrivateEvaluate):
         if not self._loss_is_built:
             outputs = tree.map_structure(
                 lambda t: ops.zeros([size or 1 for size in t.shape], t.dtype),
-                self.base.compute_output_spec(
-                    tree.map_structure(symbol_of, x)
-                ),
+                self.base.compute_output_spec(tree.map_structure(symbol_of, x)),
             )
             self.compute_loss(
                 y=y, y_pred=outputs, sample_weight=weight, training=False

@@ -203,6 +203,11 @@ class PrivateStep(backend.OwnStep):
             return 1
         return optimizer.gradient_accumulation_steps or 1
 
+    def devices(self) -> int:
+        """How many devices share a batch: those of a TensorFlow strategy."""
+        strategy = getattr(self, "distribute_strategy", None)
+        return getattr(strategy, "num_replicas_in_sync", 1)
+
     def _allowed(self, rows):
         """Whether the plan is about batches of so many rows on each device."""
         most = most_rows(self.plan, self.accumulation())
