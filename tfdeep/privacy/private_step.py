@@ -94,9 +94,7 @@ class PrivateStep(backend.OwnStep):
         check_step(self.plan, x, weight, self.accumulation())
         clipped = self._summed(x, y, weight)
         rows = ops.shape(clipped.norms)[0]
-        grads, due = self._private.release(
-            clipped, self._allowed(rows, weight)
-        )
+        grads, due = self._private.release(clipped, self._allowed(rows, weight))
         grads = self._with_penalties(grads)
         scale = self.optimizer.loss_scale_factor
         if scale is not None:  # The optimizer is going to divide by it.
