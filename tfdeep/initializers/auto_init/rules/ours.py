@@ -75,7 +75,7 @@ def stochastic_block(state, layer, call, args, kwargs):
     if not before.uncorrelated(after):
         cross = float(np.mean(own.astype("float64") * given))
     taken = c**2 * after.second + (1 - c) ** 2 * before.second
-    taken = taken + 2 * c * (1 - c) * cross
+    taken = np.maximum(taken + 2 * c * (1 - c) * cross, 0.0)
     signal = after.replace(
         mean=p * (c * after.mean + (1 - c) * before.mean)
         + (1 - p) * before.mean,
