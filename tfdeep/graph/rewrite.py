@@ -174,6 +174,7 @@ class _Writer:
         self.twins: dict[int, tuple] = {}  # (operation, twin) by its id.
         self.models: list[tuple] = []  # Models and what became of them.
         self.given: dict[int, tuple] = {}  # Of `Edited.weights`, by new id.
+        self.parts: dict[Any, keras.Model] = {}  # Of sections, by their form.
 
     def model(self, model: keras.Model, inputs: Any, outputs: Any, prefix=""):
         """A new model with the calls between inputs and outputs."""
@@ -215,13 +216,17 @@ class _Writer:
 
     def _folded(self, section: Section, known: dict[int, Any]):
         """What a section's layer makes of the tensor at its beginning."""
-        begin = keras.Input(
-            batch_shape=section.begin.shape, dtype=section.begin.dtype
-        )
-        inside = {id(section.begin): begin}
-        with self.sections.open(section):
-            self._write(calls_between(section.begin, section.end), inside)
-        model = keras.Model(begin, inside[id(section.end)])
+        form = self.sections.form(section)
+        model = self.parts.get(form)
+        if model is None:
+            begin = keras.Input(
+                batch_shape=section.begin.shape, dtype=section.begin.dtype
+            )
+            inside = {id(section.begin): begin}
+            with self.sections.open(section):
+                self._write(calls_between(section.begin, section.end), inside)
+            model = keras.Model(begin, inside[id(section.end)])
+            self.parts[form] = model
         return section.make(model)(known[id(section.begin)])
 
     def _written_out(self, model: keras.Model, args: tuple):

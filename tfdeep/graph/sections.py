@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras import tree
 
 from tfdeep.graph.trace import Call, calls_between
 
@@ -64,6 +65,26 @@ class Sections:
         """The layer to call on a tensor, or `None`."""
         section = self.behind.get(id(tensor))
         return section.make(None) if section else None
+
+    def form(self, section: Section) -> Any:
+        """What sections have in common that are the same layers called alike.
+
+        They become one model. One with a section in it is alone.
+        """
+        calls = calls_between(section.begin, section.end)
+        number = {id(section.begin): 0}
+        parts: list = []
+        for call in calls:
+            if self.within[id(call.outputs[0])][0] is not section:
+                return id(section)
+            arguments = tree.map_structure(
+                lambda each: number.get(id(each), repr(each)),
+                (call.args, call.kwargs),
+            )
+            parts.append((id(call.operation), repr(arguments)))
+            for tensor in call.outputs:
+                number[id(tensor)] = len(number)
+        return tuple(parts)
 
     @contextlib.contextmanager
     def open(self, section: Section) -> Iterator[None]:

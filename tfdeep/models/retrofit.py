@@ -5,7 +5,10 @@ skipped one is not computed; drop path is a layer at the branch's end. Drop
 path of the model's own is set aside and put back when ours is removed.
 """
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -17,6 +20,7 @@ from tfdeep.graph.branches import Branch, branches_of
 from tfdeep.graph.rewrite import twin_of
 from tfdeep.graph.select import meant
 from tfdeep.graph.trace import within
+from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.retrofitted import (
     AddedDropPath,
@@ -25,6 +29,7 @@ from tfdeep.layers.retrofitted import (
 )
 from tfdeep.layers.stochastic_depth import StochasticDepth, linear_survival
 from tfdeep.layers.units import seed_stream
+from tfdeep.masks import mask_of
 from tfdeep.models.residual_branches import NONE_FOUND
 
 ADDED = (AddedStochasticDepth, AddedDropPath, SetAside)
@@ -108,21 +113,37 @@ def add_stochastic_depth(
     check_seed(seed)
     chosen = _Chosen(model, exclude)
     survival = linear_survival(chosen.depth, last)
+    made: dict[int, keras.Layer] = {}
 
     def section(branch: Branch, seed: int | None) -> Section:
-        def skipped(part: keras.Model | None) -> keras.Layer:
-            return AddedStochasticDepth(
+        def skipped(part: keras.Model | None) -> Callable:
+            p = survival[branch.depth - 1]
+            if id(part) in made:  # The same layers once more.
+                return partial(made[id(part)], survival_probability=p)
+            made[id(part)] = AddedStochasticDepth(
                 part,
-                survival[branch.depth - 1],
+                p,
                 seed,
                 inverted,
+                mask_of(branch.end) is not None,
                 name=chosen.name("stochastic_depth", branch),
                 dtype=_policy_of(branch.end),
             )
+            return made[id(part)]
 
         return Section(branch.begin, branch.end, skipped)
 
-    return chosen.rewritten(section, seed)
+    new = chosen.rewritten(section, seed)
+    shared = _shared(new) - _shared(model)
+    if shared:
+        warnings.warn(
+            f"{', '.join(sorted(shared))} are called within a branch that can "
+            "be skipped and elsewhere, too. Keras does not load a saved model "
+            "of that form: save its weights, or what remove_stochastic_depth "
+            "makes of it.",
+            stacklevel=2,
+        )
+    return new
 
 
 def add_drop_path(
@@ -378,6 +399,15 @@ def _check_own(branches: list[Branch]) -> None:
             f"it. Received: a model with {', '.join(own)}. Set their "
             "`survival_probability`, or give their names as `exclude`."
         )
+
+
+def _shared(model: keras.Model) -> set[str]:
+    """The names of layers that several models within a model call."""
+    graphs = [part for part in layers_of(model) if is_graph(part)]
+    counts = Counter(
+        layer for graph in graphs for layer in {*graph.layers}
+    )
+    return {layer.name for layer, count in counts.items() if count > 1}
 
 
 def _policy_of(tensor: keras.KerasTensor) -> keras.DTypePolicy:
