@@ -149,7 +149,9 @@ class _Level:
             call = self.maker[id(waiting.pop())]
             if id(call) not in found:
                 found[id(call)] = call
-                waiting.extend(each for each in call.inputs if each is not begin)
+                waiting.extend(
+                    each for each in call.inputs if each is not begin
+                )
         return [call for call in self.calls if id(call) in found]
 
     def branches(self, merge: Call) -> list[Branch]:
@@ -169,7 +171,13 @@ class _Level:
         shortcut = ways[sizes.index(shortest)]
         return [
             Branch(
-                merge, begin, end, way, shortcut, 0, self._drops(begin, end, way)
+                merge,
+                begin,
+                end,
+                way,
+                shortcut,
+                0,
+                self._drops(begin, end, way),
             )
             for end, way in zip(operands, ways, strict=True)
             if way is not shortcut and self._stands_alone(merge, end, way)
@@ -179,7 +187,9 @@ class _Level:
         """Whether a way has weights, a value of the sum's form, one exit."""
         own = {id(call) for call in way}
         weights = any(getattr(call.operation, "weights", ()) for call in way)
-        alike = end.shape == merge.outputs[0].shape and "float" in str(end.dtype)
+        alike = end.shape == merge.outputs[0].shape and "float" in str(
+            end.dtype
+        )
         inner = [tensor for call in way for tensor in call.outputs]
         closed = all(
             id(taker) in own or (tensor is end and taker is merge)

@@ -67,7 +67,9 @@ class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
     """
 
     def __init__(self, layer, **kwargs):
-        check_no_tensor("layer", layer, "Recompute(layer)(x) with a layer or model")
+        check_no_tensor(
+            "layer", layer, "Recompute(layer)(x) with a layer or model"
+        )
         if not isinstance(layer, keras.Layer):
             raise ValueError(
                 f"`layer` came as {type(layer).__name__}. It must be a Keras "

@@ -124,7 +124,9 @@ class Repeat(keras.layers.Layer):
         inverted: bool = False,
         **kwargs,
     ):
-        check_no_tensor("layer", layer, "Repeat(layer, 3)(x) with a layer or model")
+        check_no_tensor(
+            "layer", layer, "Repeat(layer, 3)(x) with a layer or model"
+        )
         if not isinstance(layer, keras.layers.Layer):
             raise TypeError(
                 f"`layer` came as {type(layer).__name__}. It must be a Keras "

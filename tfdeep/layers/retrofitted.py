@@ -44,9 +44,7 @@ class AddedStochasticDepth(StochasticDepth):
         super().__init__(layer, survival_probability, seed, inverted, **kwargs)
         self.masked = self.supports_masking = layer.supports_masking = masked
 
-    def call(
-        self, inputs, mask=None, training=None, survival_probability=None
-    ):
+    def call(self, inputs, mask=None, training=None, survival_probability=None):
         own = self.survival_probability
         if survival_probability is not None:
             self.survival_probability = survival_probability

@@ -15,7 +15,15 @@ import keras
 from keras import tree
 
 from tfdeep.checks import check_boolean, check_probability, check_seed
-from tfdeep.graph import Call, Edited, Graph, Instead, Section, graph_of, rewrite
+from tfdeep.graph import (
+    Call,
+    Edited,
+    Graph,
+    Instead,
+    Section,
+    graph_of,
+    rewrite,
+)
 from tfdeep.graph.branches import Branch, branches_of
 from tfdeep.graph.rewrite import twin_of
 from tfdeep.graph.select import meant
@@ -201,7 +209,9 @@ def add_drop_path(
     chosen = _Chosen(model, exclude)
 
     def section(branch: Branch, seed: int | None) -> Section:
-        share = (branch.depth - 1) / (chosen.depth - 1) if chosen.depth > 1 else 1
+        share = (
+            (branch.depth - 1) / (chosen.depth - 1) if chosen.depth > 1 else 1
+        )
 
         def dropped(part: keras.Model | None) -> keras.Layer:
             return AddedDropPath(
@@ -404,9 +414,7 @@ def _check_own(branches: list[Branch]) -> None:
 def _shared(model: keras.Model) -> set[str]:
     """The names of layers that several models within a model call."""
     graphs = [part for part in layers_of(model) if is_graph(part)]
-    counts = Counter(
-        layer for graph in graphs for layer in {*graph.layers}
-    )
+    counts = Counter(layer for graph in graphs for layer in {*graph.layers})
     return {layer.name for layer, count in counts.items() if count > 1}
 
 
