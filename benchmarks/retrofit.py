@@ -23,7 +23,7 @@ def main():
     parser.add_argument("--net", default="ResNet50")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--last", type=float, default=0.5)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jit", action="store_true", help="compile with XLA")
