@@ -6,6 +6,7 @@ handed over: weights and random streams, names, frozen parts, and how it is
 compiled, with what the optimizer keeps.
 """
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from tfdeep.inside import is_graph, own_methods
 from tfdeep.keras_internals import layers_of, node_of
 
 OPTIMIZER = ("keep", "new")
+STEPS = ("train_step", "compute_loss", "test_step")
 
 
 @dataclass(eq=False)
@@ -74,8 +76,9 @@ def rewrite(
 
     Args:
         model: a built Functional or Sequential model; models inside it are
-            rewritten, too. A hand-written one becomes a Functional model. Or
-            the graph of one, which has the tensors of `sections`.
+            rewritten, too. A hand-written one becomes a Functional model, as
+            does one whose class has another constructor. Or the graph of a
+            model, which has the tensors of `sections`.
         edit: optional function `edit(call, args, kwargs)`: a
             `tfdeep.graph.Call` of the model, and the arguments of the new
             call, with symbolic tensors. It returns new outputs, an `Edited`,
@@ -91,8 +94,8 @@ def rewrite(
         A new model, compiled if the model is.
 
     Raises:
-        TypeError: if `model` is no `keras.Model`, or of a class that is not
-            made from inputs and outputs.
+        TypeError: if `model` is no `keras.Model`, or of a class that has a
+            step of its own and is not made from inputs and outputs.
         ValueError: if its calls cannot be told, it uses weights of its own
             outside of layers, a layer has no configuration or was changed by
             hand, or it is too deep for Keras.
@@ -151,7 +154,7 @@ def _check_own(model: keras.Model, read: list) -> None:
             f"has them again. Received: model={model.name!r}, which uses "
             f"{names} by itself"
         )
-    own = own_methods(model, "train_step", "compute_loss", "test_step")
+    own = own_methods(model, *STEPS)
     if own and (not is_graph(model) or isinstance(model, keras.Sequential)):
         raise ValueError(
             "`model` must be made from inputs and outputs where it has a step "
@@ -336,14 +339,26 @@ def _of_class(model, inputs, outputs):
             return result
     if not is_graph(model) or isinstance(model, keras.Sequential):
         return keras.Model(inputs, outputs, name=model.name)
-    try:
+    if _is_made_from_ends(type(model)):
         return type(model)(inputs, outputs, name=model.name)
-    except TypeError as error:
+    if own_methods(model, *STEPS):
         raise TypeError(
             f"`model` must be of a class that is made from (inputs, outputs, "
-            f"name), as keras.Model is. Received: model={model.name!r} of "
-            f"type {type(model).__name__}"
-        ) from error
+            f"name), as keras.Model is, if it has a step of its own. Received: "
+            f"model={model.name!r} of type {type(model).__name__}"
+        )
+    return keras.Model(inputs, outputs, name=model.name)
+
+
+def _is_made_from_ends(kind: type) -> bool:
+    """Whether a class of models is made as `keras.Model` is."""
+    signature = inspect.signature(kind)
+    try:
+        signature.bind("inputs", "outputs", name="name")
+    except TypeError:
+        return False
+    first, *_ = signature.parameters.values()
+    return first.kind is first.VAR_POSITIONAL or first.name == "inputs"
 
 
 def _sequential(model, inputs, outputs):
