@@ -74,6 +74,9 @@ LISTED = {
     ],
 }
 PLAIN = {
+    "tests/privacy/per_example/test_gradient_rule.py": [
+        "privacy.gradient_rule"
+    ],
     "tests/graph/test_rewrite.py": ["graph.Edited", "graph.rewrite"],
     "tests/graph/test_trace.py": [
         "graph.Call",

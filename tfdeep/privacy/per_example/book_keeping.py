@@ -13,7 +13,7 @@ from tfdeep.inside import is_graph
 from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Absent, Gradients, added
 from tfdeep.privacy.per_example.loss import losses_of_rows
-from tfdeep.privacy.per_example.mapped import maps_one_by_one
+from tfdeep.privacy.per_example.mapped import MappedRule, maps_one_by_one
 from tfdeep.privacy.per_example.purity import pure_call
 from tfdeep.privacy.per_example.replay import (
     CannotOpen,
@@ -148,8 +148,8 @@ def every(steps):
 
 
 def _way(step) -> str:
-    if step.rule.runs_alone:
-        return "book-keeping"
+    if not isinstance(step.rule, MappedRule):
+        return step.rule.way
     if maps_one_by_one(step.call.operation):
         return "layer by example, one after the other"
     return "layer by example, vectorised"

@@ -75,7 +75,9 @@ def _step(call: Call, trusted: bool) -> Step:
             raise CannotOpen(layer.name)
         return Step(call)
     rule = rule_for(call)
-    if rule is not None and layer_isolates(layer, call.rank):
+    if rule is not None and (
+        rule.vouched_for or layer_isolates(layer, call.rank)
+    ):
         return Step(call, rule)
     try:
         return _opened(call)
