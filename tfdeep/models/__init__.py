@@ -12,6 +12,7 @@ from tfdeep.models.momentum_capsnet import (
     MomentumCapsNet,
     capsule_classifier,
 )
+from tfdeep.models.replace import replace
 from tfdeep.models.resnet import ResNet
 from tfdeep.models.resnext import ResNeXt
 from tfdeep.models.stacking import stack, unstack
@@ -29,6 +30,7 @@ __all__ = [
     "count",
     "count_rule",
     "multiply_adds",
+    "replace",
     "stack",
     "unstack",
 ]
