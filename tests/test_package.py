@@ -95,7 +95,7 @@ def test_import_loads_nothing_that_keras_does_not(fresh_process):
     """And `python -m tfdeep` runs the command line, which exits with 0."""
     loaded, _, printed = fresh_process(A_NEW_PROCESS).partition("\n")
     assert loaded == "['tfdeep']"
-    assert "Recipes" in printed and "Run one: python -m tfdeep" in printed
+    assert "To run it: tfdeep run NAME" in printed
 
 
 def test_the_type_marker_is_installed():
