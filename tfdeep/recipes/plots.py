@@ -43,9 +43,7 @@ def drawings(
             key: {arm: results.histories(arm, key) for arm in results.arms}
             for key in recipe.curves
         }
-        return {
-            CURVES: visualization.learning_curves(present(keys), recipe.title)
-        }
+        return {CURVES: visualization.learning_curves(keys, recipe.title)}
 
     def compared():
         metrics = {
@@ -56,7 +54,7 @@ def drawings(
             for metric in recipe.metrics or results.metrics
         }
         title = headline(recipe, verdicts)
-        return {COMPARISON: visualization.comparison(present(metrics), title)}
+        return {COMPARISON: visualization.comparison(metrics, title)}
 
     from tfdeep import visualization
 
@@ -64,15 +62,6 @@ def drawings(
     if recipe.pictures and verdicts:
         found.append(partial(recipe.pictures, results))
     return found
-
-
-def present(panels: dict[str, dict[str, list]]) -> dict[str, dict[str, list]]:
-    """Return the panels and arms that have any values."""
-    filled = {
-        name: {arm: values for arm, values in arms.items() if values}
-        for name, arms in panels.items()
-    }
-    return {name: arms for name, arms in filled.items() if arms}
 
 
 def headline(recipe: Recipe, verdicts: dict[str, Verdict]) -> str:
