@@ -24,6 +24,7 @@ from tfdeep_command.arguments import (
     BadArgument,
     alone_in,
     check_data,
+    check_folder,
     check_name,
     check_out,
     check_seed,
@@ -90,6 +91,12 @@ def parsers(version: str) -> dict[str | None, Parser]:
     )
     run.add_argument("recipe", help="name of the recipe, see `list`")
     run.add_argument("--data", help="name of the data set (the recipe's own)")
+    run.add_argument(
+        "--data-dir",
+        type=Path,
+        help="folder with the files of data sets (the variable "
+        "TFDEEP_DATA_DIR)",
+    )
     run.add_argument("--seed", default="0", help="the first seed (0)")
     run.add_argument("--out", type=Path, help="folder (runs/NAME-SCALE-seedN)")
     run.add_argument(
@@ -149,6 +156,9 @@ def run_recipe(
     seed = check_seed(arguments.seed)
     if arguments.data is not None:
         check_data(arguments.data, known["data"])
+    if arguments.data_dir is not None:
+        folder = check_folder(arguments.data_dir)
+        os.environ["TFDEEP_DATA_DIR"] = str(folder)  # For the workers, too.
     workers = check_workers(arguments.workers, name, recipe["independent"])
     out = check_out(
         arguments.out or Path("runs") / f"{name}-{scale}-seed{seed}"

@@ -79,6 +79,20 @@ def check_data(name: str, sets: Mapping[str, Mapping[str, Any]]) -> str:
     return name
 
 
+def check_folder(folder: Path) -> Path:
+    """Return the whole path of a folder that is there.
+
+    Raises:
+        BadArgument: if it is not.
+    """
+    if not folder.is_dir():
+        raise BadArgument(
+            f"There is no folder {str(folder)!r}; give the one that holds the "
+            "data as --data-dir."
+        )
+    return folder.resolve()
+
+
 def check_seed(text: str) -> int:
     """Return the seed as an integer.
 

@@ -48,6 +48,16 @@ def test_held_and_the_default_folder(fake, tmp_path, capsys):
     assert "fake: held" in capsys.readouterr().out
 
 
+def test_the_folder_of_the_data(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDEEP_DATA_DIR", "another")
+
+    def runner(*arguments):
+        return {tmp_path: "held"}[Path(os.environ["TFDEEP_DATA_DIR"])]
+
+    monkeypatch.setattr("tfdeep.recipes.runner.run", runner)
+    assert main(["run", "fake", "--data-dir", "."]) == 0
+
+
 def test_not_held(fake, tmp_path, monkeypatch):
     monkeypatch.setattr(fake, "RECIPE", fake.FALSE)
     assert main(["run", "fake", "--out", "here"]) == 1
@@ -76,6 +86,7 @@ def test_failed(fake, tmp_path):
         ),
         (["fake", "--data", "minst"], "There is no data set 'minst'; choose "),
         (["fake", "--data", "imagenet2012"], "which imagenet2012 does not fit"),
+        (["fake", "--data-dir", "none"], "There is no folder 'none'"),
         (["fake", "--out", "file/x"], "'file/x' cannot be written to"),
     ],
 )
