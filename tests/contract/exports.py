@@ -52,6 +52,7 @@ LISTED = {
         "models.add_stochastic_depth",
         "models.capsule_classifier",
         "models.remove_stochastic_depth",
+        "models.replace",
         "models.stack",
         "models.unstack",
         "privacy.replace_batch_norm",
@@ -77,6 +78,9 @@ LISTED = {
     ],
 }
 PLAIN = {
+    "tests/privacy/per_example/test_gradient_rule.py": [
+        "privacy.gradient_rule"
+    ],
     "tests/graph/test_rewrite.py": ["graph.Edited", "graph.rewrite"],
     "tests/graph/test_sections.py": ["graph.Instead", "graph.Section"],
     "tests/graph/test_trace.py": [
@@ -117,7 +121,12 @@ PLAIN = {
     ],
     "tests/losses/test_margin.py": ["losses.margin_loss"],
     "tests/models/test_architecture.py": ["models.Architecture"],
-    "tests/models/test_complexity.py": ["models.multiply_adds"],
+    "tests/models/test_counting.py": [
+        "models.ModelCount",
+        "models.count",
+        "models.count_rule",
+        "models.multiply_adds",
+    ],
     "tests/models/test_residual_branches.py": [
         "models.ResidualBranch",
         "models.ResidualBranches",

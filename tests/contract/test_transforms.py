@@ -3,7 +3,7 @@
 in place    AutoInit and GradInit: the same model comes back; frozen
             weights, configuration and optimizer stay as they are; equal
             seeds give equal weights; weights stay finite
-a new one   stack, unstack, replace_batch_norm, capsule_classifier,
+a new one   stack, unstack, replace, replace_batch_norm, capsule_classifier,
             add_stochastic_depth, add_drop_path, remove_stochastic_depth:
             the given model keeps its weights and its configuration; the
             new one is saved and loads in a fresh process; where nothing
@@ -28,6 +28,7 @@ from tfdeep.models import (
     add_drop_path,
     add_stochastic_depth,
     remove_stochastic_depth,
+    replace,
     stack,
     unstack,
 )
@@ -110,9 +111,15 @@ def capsules() -> keras.Model:
     )
 
 
+def other_convolutions(model):
+    """The model with new convolutions of the same arguments and weights."""
+    return replace(model, {layers.Conv2D: layers.Conv2D})
+
+
 # Of each that makes a new model: a model to change, and one that it returns
 # unchanged in what it computes.
 NEW = {
+    "replace": (other_convolutions, normalized, normalized),
     "stack": (stack, blocks, blocks),
     "unstack": (unstack, repeated, repeated),
     "replace_batch_norm": (replace_batch_norm, normalized, unnormalized),
@@ -121,6 +128,11 @@ NEW = {
     "remove_stochastic_depth": (remove_stochastic_depth, skipping, normalized),
     "capsule_classifier": (tfdeep.models.capsule_classifier, capsules, None),
 }
+
+
+def changed_convolutions(model):
+    """The model with other convolutions, of the same arguments and weights."""
+    return replace(model, {layers.Conv2D: layers.Conv2D})
 
 
 def files() -> dict:

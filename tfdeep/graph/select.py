@@ -92,7 +92,8 @@ def named(calls: list[Call], name: str, every: bool = False) -> list[Call]:
     ]
     if not found:
         raise ValueError(_unknown(name, everything))
-    if len(found) > 1:
+    several = {id(call.operation) for call in found}
+    if len(several if every else found) > 1:
         paths = ", ".join(repr(call.path) for call in found)
         raise ValueError(
             f"The layer {name!r} came as one of several: {paths}. One was "
