@@ -25,9 +25,9 @@ from tfdeep.graph import (
     rewrite,
 )
 from tfdeep.graph.branches import Branch, branches_of
-from tfdeep.graph.rewrite import twin_of
 from tfdeep.graph.select import meant
 from tfdeep.graph.trace import within
+from tfdeep.graph.twins import twin_of
 from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.retrofitted import (
