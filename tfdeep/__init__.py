@@ -7,6 +7,7 @@ from tfdeep import (
     layers,
     losses,
     models,
+    optimizers,
     privacy,
     training,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "layers",
     "losses",
     "models",
+    "optimizers",
     "privacy",
     "training",
 ]
