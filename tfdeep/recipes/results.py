@@ -46,10 +46,22 @@ class Spread:
         return self.mean > 2.0 * error
 
     def __str__(self) -> str:
-        """Write `mean ± std`, or the mean alone where there is one value."""
-        if math.isnan(self.std):
-            return f"{self.mean:.3g}"
-        return f"{self.mean:.3g} ± {self.std:.2g}"
+        """Write `mean ± std`, or the mean alone where nothing is spread."""
+        std = self.std
+        if math.isnan(std) or std <= 1e-12 * abs(self.mean):  # By rounding.
+            return written(self.mean)
+        return f"{written(self.mean)} ± {written(std, digits=2)}"
+
+
+def written(number: float, digits: int = 3) -> str:
+    """Return a number in a few digits, or as many as its whole part has.
+
+    Example:
+        >>> written(0.12345), written(470218.0), written(1234.5)
+        ('0.123', '470218', '1234')
+    """
+    whole = math.isfinite(number) and abs(number) >= 10**digits
+    return f"{number:.0f}" if whole else f"{number:.{digits}g}"
 
 
 @dataclass

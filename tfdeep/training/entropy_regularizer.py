@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from tfdeep.checks import check_number
+from tfdeep.checks import check_choice, check_number
 from tfdeep.training.entropy_layers import EntropyLayers, Layers
 from tfdeep.training.entropy_metric import EntropyMeans
 from tfdeep.training.reporters import check_gradients
@@ -48,7 +48,8 @@ class BatchEntropyRegularizer(TrainingWrapper):
 
     It is compiled and fitted as the model would be; one forward pass gives
     outputs and entropies. `fit` logs `task_loss`, `batch_entropy` (the mean
-    over layers) and, once an epoch, `batch_entropy/LAYER`. Validation,
+    over layers) and, once an epoch, `batch_entropy/LAYER`, which go into the
+    history and TensorBoard; the progress bar shows the mean. Validation,
     prediction and saving for deployment are those of `.base`, the model as
     it was given. `beta=0` is the plain model, exactly.
 
@@ -73,6 +74,8 @@ class BatchEntropyRegularizer(TrainingWrapper):
         alpha: float, the entropy to start from as the aim.
         alpha_min: float of at least 0, the smallest aim.
         beta: float of at least 0, the strength. The paper has 1e-4 to 0.1.
+        report: "mean" or "layers", what the progress bar shows at the end of
+            an epoch: the mean alone, or a figure for each layer as well.
         **kwargs: `name` of the wrapper.
 
     Call arguments:
@@ -114,15 +117,18 @@ class BatchEntropyRegularizer(TrainingWrapper):
         alpha: float = 2.0,
         alpha_min: float = 0.2,
         beta: float = 0.1,
+        report: str = "mean",
         **kwargs,
     ):
         super().__init__(model, **kwargs)
         check_number("alpha", alpha, example=2.0)
         check_number("alpha_min", alpha_min, least=0, example=0.2)
         check_number("beta", beta, least=0)
+        check_choice("report", report, ("mean", "layers"))
         self.alpha = float(alpha)
         self.alpha_min = float(alpha_min)
         self.beta = float(beta)
+        self.report = report
         self._layers_wanted = (layers,)  # A tuple is left as it is.
         self._regularized: EntropyLayers | None = None
         self._met_a_batch = False
@@ -180,6 +186,9 @@ class BatchEntropyRegularizer(TrainingWrapper):
             for name, value in self.entropies.by_layer().items()
         }
 
+    def unprinted(self):
+        return list(self.epoch_logs()) if self.report == "mean" else []
+
     def check_batches(self, sizes):
         if 1 in sizes:
             raise ValueError(
@@ -205,4 +214,5 @@ class BatchEntropyRegularizer(TrainingWrapper):
             "alpha": self.alpha,
             "alpha_min": self.alpha_min,
             "beta": self.beta,
+            "report": self.report,
         }
