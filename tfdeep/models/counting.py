@@ -254,7 +254,12 @@ def _one_example(model: Any, inputs: Any, shape: Any) -> tuple[list, int]:
     shapes: list = []
     tree.map_shape_structure(lambda each: shapes.append(each), shape)
     flat = tree.flatten(inputs)
-    for each, given in zip(flat, shapes, strict=False):
+    if len(shapes) != len(flat) or not all(map(is_shape, shapes)):
+        raise ValueError(
+            f"`input_shape` must be a shape for each of the {len(flat)} inputs "
+            f"of model {model.name!r}. Received: input_shape={shape!r}"
+        )
+    for each, given in zip(flat, shapes, strict=True):
         if None in given[1:] or len(given) != len(each.shape):
             raise ValueError(
                 "The sizes of the inputs must be known. Received: model "
@@ -267,6 +272,13 @@ def _one_example(model: Any, inputs: Any, shape: Any) -> tuple[list, int]:
         symbol((size, *given[1:]), each.dtype)
         for each, given in zip(flat, shapes, strict=True)
     ], size
+
+
+def is_shape(value: Any) -> bool:
+    """Whether it is a tuple or list of sizes."""
+    return isinstance(value, tuple | list) and all(
+        size is None or isinstance(size, int) for size in value
+    )
 
 
 def _row(call, batch: int, seen: set[int]) -> LayerCount:
