@@ -12,6 +12,7 @@ import numpy as np
 from tfdeep import backend
 from tfdeep.checks import check_seed
 from tfdeep.privacy.per_example.purity import NotPrivateError
+from tfdeep.privacy.statement import Statement
 
 # The weights of the samples that nobody has trained on yet, and their plans.
 _waiting: dict[int, tuple] = {}
@@ -113,7 +114,7 @@ class PoissonBatches(keras.utils.PyDataset):
         self._epoch += 1
         self._asked.clear()
 
-    def statement(self) -> str:
+    def statement(self) -> Statement:
         """The guarantee of the plan in words; it names a fixed seed."""
         return self.plan.statement(seeded=self.seed is not None)
 
