@@ -22,6 +22,7 @@ MODULES = [
     tfdeep.layers,
     tfdeep.losses,
     tfdeep.models,
+    tfdeep.optimizers,
     tfdeep.privacy,
     tfdeep.privacy.audit,
     tfdeep.privacy.tf_privacy,
@@ -48,7 +49,11 @@ LISTED = {
     "transform": [
         "initializers.AutoInit",
         "initializers.GradInit",
+        "models.add_drop_path",
+        "models.add_stochastic_depth",
         "models.capsule_classifier",
+        "models.remove_stochastic_depth",
+        "models.replace",
         "models.stack",
         "models.unstack",
         "privacy.replace_batch_norm",
@@ -74,7 +79,11 @@ LISTED = {
     ],
 }
 PLAIN = {
+    "tests/privacy/per_example/test_gradient_rule.py": [
+        "privacy.gradient_rule"
+    ],
     "tests/graph/test_rewrite.py": ["graph.Edited", "graph.rewrite"],
+    "tests/graph/test_sections.py": ["graph.Instead", "graph.Section"],
     "tests/graph/test_trace.py": [
         "graph.Call",
         "graph.Graph",
@@ -113,7 +122,17 @@ PLAIN = {
     ],
     "tests/losses/test_margin.py": ["losses.margin_loss"],
     "tests/models/test_architecture.py": ["models.Architecture"],
-    "tests/models/test_complexity.py": ["models.multiply_adds"],
+    "tests/models/test_counting.py": [
+        "models.ModelCount",
+        "models.count",
+        "models.count_rule",
+        "models.multiply_adds",
+    ],
+    "tests/models/test_residual_branches.py": [
+        "models.ResidualBranch",
+        "models.ResidualBranches",
+        "models.find_residual_branches",
+    ],
     "tests/privacy/audit/test_everything.py": ["privacy.audit.everything"],
     "tests/privacy/audit/test_membership.py": [
         "privacy.audit.attack_area",
@@ -187,6 +206,8 @@ MET_BY = {
     "data.DataInfo": "info",
     "initializers.SignalReport": "propagate",
     "layers.ResidualBlock": "BasicBlock",
+    "models.ResidualBranch": "find_residual_branches",
+    "models.ResidualBranches": "find_residual_branches",
     "privacy.Mechanism": "GaussianMechanism",
     "recipes.MODULES": "recipes",
     "training.Reach": "describe_reach",

@@ -229,3 +229,15 @@ def test_the_paper_scale_builds(name, monkeypatch, zeros):
     model = build()
     assert model.compiled and model.count_params() > 0
     assert model.input_shape[1:] == context.shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_full_scales_are_of_images_as_those_of_fashion_mnist(name):
+    """Or of a net that takes images of any size."""
+    recipe = recipes()[name]
+    own, fashion = (
+        Context(recipe, "full", data) for data in (None, "fashion_mnist")
+    )
+    assert own.classes == fashion.classes
+    assert own.shape == fashion.shape or name == "resnext"
+    assert list(own.arms()) == list(fashion.arms())

@@ -10,7 +10,7 @@ networks whose model was deleted, as the layer cannot know.
 import keras
 
 from tfdeep.graph.networks import networks_with
-from tfdeep.initializers.without_noise import every_layer
+from tfdeep.graph.parts import every_part
 from tfdeep.keras_internals import calls_of, kept_layers
 
 
@@ -49,7 +49,7 @@ def _changing_calls(model) -> list:
     around = {id(node) for node in networks_with(calls_of(model))}
     return [
         node
-        for part in every_layer(model)
+        for part in every_part(model)
         if part is not model and any(id(v) in changing for v in part.weights)
         for node in calls_of(part)
         if id(node) not in around

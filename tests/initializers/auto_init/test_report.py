@@ -18,7 +18,7 @@ def test_conversions(tmp_path):
     init.initialize_model(mlp(2))
     report = init.report
     path = tmp_path / "report.json"
-    report.to_json(path)
+    report.save(path)
     assert json.loads(path.read_text()) == report.to_dict()
     assert len(report.to_dict()["records"]) == len(report) == 3
     assert report.to_dict()["records"][1]["scale"] == report.records[1].scale
@@ -112,7 +112,8 @@ def test_no_picture_of_nothing(tmp_path):
     pytest.importorskip("matplotlib", reason="an extra")
     inputs = keras.Input((4,))
     report = propagate(keras.Model(inputs, inputs))
-    assert report.plot(tmp_path / "signal.png") is None
+    with pytest.raises(ValueError, match="something to draw"):
+        report.plot(tmp_path / "signal.png")
 
 
 def test_draws_of_a_deep_and_narrow_net_scatter():

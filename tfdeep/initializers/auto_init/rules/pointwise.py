@@ -12,7 +12,6 @@ from tfdeep.initializers.auto_init.propagation import (
 )
 from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.registry import (
-    OPERATIONS,
     first,
     rule,
     single,
@@ -144,7 +143,7 @@ def activation(state, layer, call, args, kwargs):
     return apply_activation(state, function, first(args, kwargs))
 
 
-@rule(layers.Softmax)
+@rule(layers.Softmax, "softmax")
 def softmax(state, layer, call, args, kwargs):
     """Over the units of a layer, without a mask; else it is measured."""
     x = first(args, kwargs)
@@ -152,9 +151,6 @@ def softmax(state, layer, call, args, kwargs):
     if layer.axis in (-1, len(x.shape) - 1) and not masked:
         return apply_softmax(state, call, x)
     return apply_measured(state, call(*args, **kwargs), state.signal(x))
-
-
-OPERATIONS["Softmax"] = softmax
 
 
 @rule(layers.PReLU)
