@@ -49,7 +49,10 @@ LISTED = {
     "transform": [
         "initializers.AutoInit",
         "initializers.GradInit",
+        "models.add_drop_path",
+        "models.add_stochastic_depth",
         "models.capsule_classifier",
+        "models.remove_stochastic_depth",
         "models.replace",
         "models.stack",
         "models.unstack",
@@ -80,6 +83,7 @@ PLAIN = {
         "privacy.gradient_rule"
     ],
     "tests/graph/test_rewrite.py": ["graph.Edited", "graph.rewrite"],
+    "tests/graph/test_sections.py": ["graph.Instead", "graph.Section"],
     "tests/graph/test_trace.py": [
         "graph.Call",
         "graph.Graph",
@@ -123,6 +127,11 @@ PLAIN = {
         "models.count",
         "models.count_rule",
         "models.multiply_adds",
+    ],
+    "tests/models/test_residual_branches.py": [
+        "models.ResidualBranch",
+        "models.ResidualBranches",
+        "models.find_residual_branches",
     ],
     "tests/privacy/audit/test_everything.py": ["privacy.audit.everything"],
     "tests/privacy/audit/test_membership.py": [
@@ -197,6 +206,8 @@ MET_BY = {
     "data.DataInfo": "info",
     "initializers.SignalReport": "propagate",
     "layers.ResidualBlock": "BasicBlock",
+    "models.ResidualBranch": "find_residual_branches",
+    "models.ResidualBranches": "find_residual_branches",
     "privacy.Mechanism": "GaussianMechanism",
     "recipes.MODULES": "recipes",
     "training.Reach": "describe_reach",

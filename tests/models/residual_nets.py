@@ -1,6 +1,7 @@
 """Residual nets of every form, small, for whatever looks for branches."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -167,3 +168,19 @@ NETS = {
     "frozen": (frozen, ["inner/sum1", "inner/sum2", "inner/sum3", "sum"]),
     "by hand": (by_hand, ["add"]),
 }
+
+
+def data_for(name, rows=8) -> tuple:
+    """Inputs and targets that a net takes."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "convolutions": (6, 5, 3),
+        "own drop path": (3, 3, 4),
+        "attention": (5,),
+    }
+    shape = (rows, *shapes.get(name, (4,)))
+    x = rng.normal(size=shape).astype("float32")
+    if name == "attention":
+        x = rng.integers(0, 7, shape)
+        x[:, 0] = 1  # Of an example without a token there is no mean.
+    return x, rng.normal(size=(rows, 2)).astype("float32")

@@ -19,8 +19,9 @@ from tfdeep.graph.compiled import compile_like
 from tfdeep.graph.sections import Section, Sections
 from tfdeep.graph.slots import Source
 from tfdeep.graph.trace import Call, Graph, calls_between, ends, graph_of
+from tfdeep.graph.twins import STEPS, new_input, of_class, twin_of
 from tfdeep.inside import is_graph, own_methods
-from tfdeep.keras_internals import layers_of, node_of
+from tfdeep.keras_internals import layers_of
 
 OPTIMIZER = ("keep", "new")
 
@@ -74,8 +75,9 @@ def rewrite(
 
     Args:
         model: a built Functional or Sequential model; models inside it are
-            rewritten, too. A hand-written one becomes a Functional model. Or
-            the graph of one, which has the tensors of `sections`.
+            rewritten, too. A hand-written one becomes a Functional model, as
+            does one whose class has another constructor. Or the graph of a
+            model, which has the tensors of `sections`.
         edit: optional function `edit(call, args, kwargs)`: a
             `tfdeep.graph.Call` of the model, and the arguments of the new
             call, with symbolic tensors. It returns new outputs, an `Edited`,
@@ -91,8 +93,8 @@ def rewrite(
         A new model, compiled if the model is.
 
     Raises:
-        TypeError: if `model` is no `keras.Model`, or of a class that is not
-            made from inputs and outputs.
+        TypeError: if `model` is no `keras.Model`, or of a class that has a
+            step of its own and is not made from inputs and outputs.
         ValueError: if its calls cannot be told, it uses weights of its own
             outside of layers, a layer has no configuration or was changed by
             hand, or it is too deep for Keras.
@@ -151,7 +153,7 @@ def _check_own(model: keras.Model, read: list) -> None:
             f"has them again. Received: model={model.name!r}, which uses "
             f"{names} by itself"
         )
-    own = own_methods(model, "train_step", "compute_loss", "test_step")
+    own = own_methods(model, *STEPS)
     if own and (not is_graph(model) or isinstance(model, keras.Sequential)):
         raise ValueError(
             "`model` must be made from inputs and outputs where it has a step "
@@ -179,12 +181,12 @@ class _Writer:
     def model(self, model: keras.Model, inputs: Any, outputs: Any, prefix=""):
         """A new model with the calls between inputs and outputs."""
         known: dict[int, Any] = {
-            id(tensor): _new_input(tensor) for tensor in tree.flatten(inputs)
+            id(tensor): new_input(tensor) for tensor in tree.flatten(inputs)
         }
         begun = tree.map_structure(lambda t: known[id(t)], inputs)
         self._write(calls_between(inputs, outputs, prefix), known)
         ended = tree.map_structure(lambda t: known[id(t)], outputs)
-        result = _of_class(model, begun, ended)
+        result = of_class(model, begun, ended)
         self.models.append((model, result))
         return result
 
@@ -291,81 +293,6 @@ class _Writer:
             if not model.trainable:
                 _copy_flags(model, result)
         return sources
-
-
-def twin_of(operation: Any) -> Any:
-    """A new layer or operation of the same configuration and name.
-
-    Raises:
-        ValueError: if it has no configuration from which it can be made.
-    """
-    if type(operation) is keras.layers.Lambda:
-        # From its configuration Keras makes none, for what is in files.
-        return keras.layers.Lambda(
-            operation.function,
-            arguments=operation.arguments,
-            name=operation.name,
-            dtype=operation.dtype_policy,
-        )
-    try:
-        return type(operation).from_config(operation.get_config())
-    except (NotImplementedError, TypeError) as error:
-        kind = type(operation).__name__
-        raise ValueError(
-            f"Each layer must be such that it can be made from its "
-            f"configuration: `{kind}.get_config` has every argument, and "
-            f"`{kind}.__init__` takes `**kwargs`. Received: "
-            f"{operation.name!r} ({str(error).strip().splitlines()[0]})"
-        ) from error
-
-
-def _new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    node = node_of(tensor)
-    if node is not None and isinstance(node.operation, keras.layers.InputLayer):
-        return twin_of(node.operation).output
-    return keras.Input(
-        batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name
-    )
-
-
-def _of_class(model, inputs, outputs):
-    """A model of the class of another, if that is made of a graph."""
-    if isinstance(model, keras.Sequential) and type(model) is keras.Sequential:
-        result = _sequential(model, inputs, outputs)
-        if result is not None:
-            return result
-    if not is_graph(model) or isinstance(model, keras.Sequential):
-        return keras.Model(inputs, outputs, name=model.name)
-    try:
-        return type(model)(inputs, outputs, name=model.name)
-    except TypeError as error:
-        raise TypeError(
-            f"`model` must be of a class that is made from (inputs, outputs, "
-            f"name), as keras.Model is. Received: model={model.name!r} of "
-            f"type {type(model).__name__}"
-        ) from error
-
-
-def _sequential(model, inputs, outputs):
-    """A Sequential model, if the calls are one layer after the other."""
-    tensor, layers = inputs, [inputs]
-    for call in calls_between(inputs, outputs):
-        simple = (
-            isinstance(call.operation, keras.Layer)
-            and len(call.args) == 1
-            and call.args[0] is tensor
-            and len(call.outputs) == 1
-            and all(
-                value is None or name == "training"
-                for name, value in call.kwargs.items()
-            )
-        )
-        if not simple or call.operation in layers[1:]:
-            return None
-        layers.append(call.operation)
-        tensor = call.outputs[0]
-    begin = keras.Input(batch_shape=inputs.shape, dtype=inputs.dtype)
-    return keras.Sequential([begin, *layers[1:]], name=model.name)
 
 
 def _pairs(old, new) -> dict[int, Source]:

@@ -11,6 +11,7 @@ from tfdeep.checks import (
 )
 from tfdeep.layers.frozen_parts import KeepsFrozenParts
 from tfdeep.layers.held import (
+    Shapes,
     build_held,
     call_arguments,
     is_shape,
@@ -19,7 +20,6 @@ from tfdeep.layers.held import (
     shapes_of,
 )
 from tfdeep.layers.seed_state import SavesSeedState
-from tfdeep.untracked import Untracked
 
 
 def linear_survival(num_blocks: int, last: float = 0.5) -> list[float]:
@@ -165,7 +165,7 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
     def build(self, input_shape=None):
         build_held(self.layer, input_shape)
         shape = output_shape(self.layer, input_shape)
-        self._known = Untracked((input_shape, shape))
+        self._known = Shapes(input_shape, shape)
         if not is_shape(shape):
             raise ValueError(
                 f"The branch {self.layer.name!r} returns several tensors "
@@ -212,7 +212,7 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
 
     def _check_shortcut(self, inputs, shortcut):
         """A dropped branch would hide that the two do not fit."""
-        branch = output_shape_in_call(self.layer, inputs, self._known.value)
+        branch = output_shape_in_call(self.layer, inputs, self._known)
         sizes = zip(branch, shapes_of(shortcut), strict=False)
         fits = all(a == b or None in (a, b) for a, b in sizes)
         if len(branch) != len(shortcut.shape) or not fits:
@@ -244,7 +244,7 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
         return outputs
 
     def _zeros(self, inputs):
-        _, *shape = output_shape_in_call(self.layer, inputs, self._known.value)
+        _, *shape = output_shape_in_call(self.layer, inputs, self._known)
         if None in shape:
             # One sample run through the branch tells the sizes that are
             # unknown while the graph is built. An empty batch would be

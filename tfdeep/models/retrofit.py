@@ -25,9 +25,9 @@ from tfdeep.graph import (
     rewrite,
 )
 from tfdeep.graph.branches import Branch, branches_of
-from tfdeep.graph.rewrite import twin_of
 from tfdeep.graph.select import meant
 from tfdeep.graph.trace import within
+from tfdeep.graph.twins import twin_of
 from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.retrofitted import (
@@ -77,7 +77,8 @@ def add_stochastic_depth(
 
     Args:
         model: a built model with residual branches; load its weights before.
-            It stays as it is. A hand-written one becomes a Functional model.
+            It stays as it is. A hand-written one becomes a Functional model,
+            as does one whose class has another constructor.
         last: float in [0, 1], the probability of *keeping* the last branch.
         inverted: boolean. `False` is the paper's form, which scales branches
             at inference: right where training begins from scratch, while
@@ -92,8 +93,8 @@ def add_stochastic_depth(
         A new model.
 
     Raises:
-        TypeError: if `model` is no `keras.Model`, or of a class that is not
-            made from inputs and outputs.
+        TypeError: if `model` is no `keras.Model`, or of a class that has a
+            step of its own and is not made from inputs and outputs.
         ValueError: if it has no residual branches, one has a
             `StochasticDepth` of somebody else's already, `exclude` means
             none of them, or the model cannot be rewritten, see
@@ -245,8 +246,8 @@ def remove_stochastic_depth(model: keras.Model) -> keras.Model:
         A new model, a copy if nothing was added.
 
     Raises:
-        TypeError: if `model` is no `keras.Model`, or of a class that is not
-            made from inputs and outputs.
+        TypeError: if `model` is no `keras.Model`, or of a class that has a
+            step of its own and is not made from inputs and outputs.
         ValueError: if it cannot be rewritten, see `tfdeep.graph.rewrite`.
 
     Example:

@@ -13,7 +13,7 @@ from tfdeep.graph.trace import input_shape_of, symbols
 from tfdeep.privacy import resumable
 from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy.clipping import as_clipping
-from tfdeep.privacy.gate import check_batch, check_data
+from tfdeep.privacy.gate import check_batch, check_data, check_shared
 from tfdeep.privacy.ledger import Ledger
 from tfdeep.privacy.mechanisms import as_mechanism
 from tfdeep.privacy.memory import Memory
@@ -284,6 +284,7 @@ class PrivateModel(PrivateEvaluate):
         bound = inspect.signature(super().fit).bind(*args, **kwargs)
         self._check_left()
         check_data(self.plan, bound.arguments, self.accumulation())
+        check_shared(bound.arguments, self.devices())
         self._prepare()
         if self.built and not self._private.checked:
             self._check_loss(first_example(bound.arguments))

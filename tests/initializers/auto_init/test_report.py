@@ -66,9 +66,12 @@ def test_what_is_within_a_tolerance():
 
 
 def test_moments_are_averaged_over_the_draws():
-    """All three: a softmax of four has the mean 1/4 in each."""
+    """All three: a softmax of four has the mean 1/4 in each.
+
+    Over positions, as there it is measured.
+    """
     model = keras.Sequential(
-        [keras.Input((8,)), layers.Dense(4), layers.Softmax()]
+        [keras.Input((4, 8)), layers.Dense(2), layers.Softmax(axis=1)]
     )
     record = propagate(model).records[-1]
     assert record.mean == pytest.approx(0.25)

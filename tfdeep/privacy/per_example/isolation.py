@@ -134,10 +134,23 @@ def _class_isolates(layer, rank: int | None) -> bool:
         return False
     if _calls_functions(layer, rank) or not _has_axes_enough(kind, rank):
         return False
-    config = layer.get_config()
+    config = _told(layer)
     if not _keeps_letter(config.get("equation")):
         return False
     return not any(_names_the_batch(config.get(name), rank) for name in AXES)
+
+
+def _told(layer) -> dict:
+    """What a layer was told, by its config."""
+    try:
+        return layer.get_config()
+    except NotImplementedError as error:
+        raise ValueError(
+            "All parts of a layer must have a `get_config`, by which it says "
+            f"what it computes. Received: {type(layer).__name__} "
+            f"{layer.name!r}, of which {error}. Define `get_config` there: of "
+            "a regularizer, it returns the arguments of `__init__`."
+        ) from error
 
 
 def is_genuine(thing: Any) -> bool:

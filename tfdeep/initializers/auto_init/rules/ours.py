@@ -16,19 +16,21 @@ from tfdeep.layers import (
     WeightStandardizedConv2D,
 )
 from tfdeep.layers.copies import copies, pairs
+from tfdeep.layers.retrofitted import AddedStochasticDepth, SetAside
 
-rule(BatchEntropy)(moving)
+rule(BatchEntropy, SetAside)(moving)
 # The scale of its kernel does not reach its outputs.
 rule(WeightStandardizedConv2D)(computed)
 
 
-@rule(StochasticDepth)
+@rule(StochasticDepth, AddedStochasticDepth)
 def stochastic_depth(state, layer, call, args, kwargs):
     """In training it is there with probability p: E[x^2] is p q, or q / p."""
     shortcut = args[1] if len(args) > 1 else kwargs.get("shortcut")
     y = layer.layer(first(args, kwargs), training=True)
-    branch, p = state.signal(y), layer.survival_probability
-    scale = _scale_of_kept(layer)
+    branch, p = state.signal(y), kwargs.get("survival_probability")
+    p = layer.survival_probability if p is None else p  # That of this call.
+    scale = _scale_of_kept(layer, p)
     kept = state.rng.permutation(np.arange(len(y)) < round(p * len(y)))
     kept = kept.reshape((-1,) + (1,) * (len(y.shape) - 1))
     values = to_numpy(y)
@@ -52,9 +54,8 @@ def stochastic_depth(state, layer, call, args, kwargs):
     )
 
 
-def _scale_of_kept(layer) -> float:
+def _scale_of_kept(layer, p: float) -> float:
     """What a branch that is kept in training is multiplied with."""
-    p = layer.survival_probability
     return 1.0 / p if layer.inverted and p > 0 else 1.0
 
 
@@ -69,7 +70,7 @@ def stochastic_block(state, layer, call, args, kwargs):
     after = state.signal(block)
     kept = state.rng.permutation(np.arange(len(x)) < round(p * len(x)))
     kept = kept.reshape((-1,) + (1,) * (len(x.shape) - 1))
-    c, own, given = _scale_of_kept(layer), to_numpy(block), to_numpy(x)
+    c, own, given = _scale_of_kept(layer, p), to_numpy(block), to_numpy(x)
     values = np.where(kept, c * own + (1 - c) * given, given)
     cross = 0.0
     if not before.uncorrelated(after):
