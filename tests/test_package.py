@@ -229,9 +229,13 @@ def test_keras_has_the_private_names_that_are_read():
     tensor = layer(inputs)
     model = keras.Model(inputs, tensor)
     assert keras_internals.layers_of(model)[-1] is layer
-    assert keras_internals.keeps(model, layer)
-    assert not keras_internals.keeps(model, keras.layers.Dense(2))
-    assert keras_internals.node_of(tensor).operation is layer
+    assert any(part is layer for part in keras_internals.kept_layers(model))
+    node = keras_internals.node_of(tensor)
+    assert node.operation is layer
+    assert keras_internals.calls_of(layer) == [node]
+    after = keras_internals.node_of(keras.layers.Dense(2)(tensor))
+    assert keras_internals.calls_after(node) == [after]
+    assert keras_internals.calls_after(after) == []
     assert keras_internals.node_of(keras.KerasTensor((2,))) is None
     mask = keras.KerasTensor((None,), "bool")
     keras_internals.put_mask_on(tensor, mask)

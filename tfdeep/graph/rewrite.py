@@ -7,7 +7,7 @@ compiled, with what the optimizer keeps.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep.graph.compiled import compile_like
+from tfdeep.graph.sections import Section, Sections
 from tfdeep.graph.slots import Source
-from tfdeep.graph.trace import Call, calls_between, ends, graph_of
+from tfdeep.graph.trace import Call, Graph, calls_between, ends, graph_of
 from tfdeep.inside import is_graph, own_methods
 from tfdeep.keras_internals import layers_of, node_of
 
@@ -42,13 +43,26 @@ class Edited:
     weights: list = field(default_factory=list)
 
 
+@dataclass(eq=False)
+class Instead:
+    """What an edit returns to call another layer of the given model.
+
+    Args:
+        operation: the layer. It is called with the arguments of the call; a
+            model is written out, its calls stand where the call was.
+    """
+
+    operation: Any
+
+
 Edit = Callable[[Call, tuple, dict], Any]
 
 
 def rewrite(
-    model: keras.Model,
+    model: keras.Model | Graph,
     edit: Edit | None = None,
     *,
+    sections: Iterable[Section] = (),
     optimizer: str = "keep",
 ) -> keras.Model:
     """A new model with other calls in the place of some.
@@ -60,12 +74,15 @@ def rewrite(
 
     Args:
         model: a built Functional or Sequential model; models inside it are
-            rewritten, too. A hand-written one becomes a Functional model.
+            rewritten, too. A hand-written one becomes a Functional model. Or
+            the graph of one, which has the tensors of `sections`.
         edit: optional function `edit(call, args, kwargs)`: a
             `tfdeep.graph.Call` of the model, and the arguments of the new
             call, with symbolic tensors. It returns new outputs, an `Edited`,
-            or `None` to leave the call as it is. It is not asked about calls
-            of models, but about those within them.
+            an `Instead`, or `None` to leave the call as it is. It is not
+            asked about calls of models, but about those within them.
+        sections: the calls that become one, each as a `Section`. They may be
+            within one another, and within nested models.
         optimizer: `"keep"` or `"new"`: what a compiled model's optimizer
             keeps for a weight follows it, cut as it was cut; or it starts
             from zero. Where it cannot follow, a warning names the weights.
@@ -97,9 +114,10 @@ def rewrite(
             f"`optimizer` must be one of {OPTIMIZER}. Received: "
             f"optimizer={optimizer!r}"
         )
-    graph = graph_of(model)
+    graph = model if isinstance(model, Graph) else graph_of(model)
+    model = graph.model
     _check_own(model, graph.read)
-    writer = _Writer(edit)
+    writer = _Writer(edit, sections)
     kinds = {type(part).__name__: type(part) for part in layers_of(model)}
     try:
         # A user's own classes need not be registered.
@@ -147,54 +165,101 @@ class _Writer:
 
     Args:
         edit: as of `rewrite`.
+        sections: as of `rewrite`.
     """
 
-    def __init__(self, edit: Edit | None):
+    def __init__(self, edit: Edit | None, sections: Iterable[Section]):
         self.edit = edit
+        self.sections = Sections(sections)
         self.twins: dict[int, tuple] = {}  # (operation, twin) by its id.
         self.models: list[tuple] = []  # Models and what became of them.
         self.given: dict[int, tuple] = {}  # Of `Edited.weights`, by new id.
+        self.parts: dict[Any, keras.Model] = {}  # Of sections, by their form.
 
-    def model(self, model: keras.Model, inputs: Any, outputs: Any):
+    def model(self, model: keras.Model, inputs: Any, outputs: Any, prefix=""):
         """A new model with the calls between inputs and outputs."""
         known: dict[int, Any] = {
             id(tensor): _new_input(tensor) for tensor in tree.flatten(inputs)
         }
         begun = tree.map_structure(lambda t: known[id(t)], inputs)
-        for call in calls_between(inputs, outputs):
-            args, kwargs = tree.map_structure(
-                lambda value: known.get(id(value), value),
-                (call.args, call.kwargs),
-            )
-            results = tree.flatten(self._made(call, args, kwargs))
-            if len(results) != len(call.outputs):
-                raise ValueError(
-                    f"`edit` must return {len(call.outputs)} outputs of the "
-                    f"call {call.path!r}. Received: {len(results)}"
-                )
-            known.update(zip(map(id, call.outputs), results, strict=True))
+        self._write(calls_between(inputs, outputs, prefix), known)
         ended = tree.map_structure(lambda t: known[id(t)], outputs)
         result = _of_class(model, begun, ended)
         self.models.append((model, result))
         return result
 
+    def _write(self, calls: list[Call], known: dict[int, Any]) -> None:
+        """Make calls again; `known` has what became of each tensor."""
+        for call in calls:
+            section = self.sections.around(call)
+            if section is None:
+                self._write_call(call, known)
+            elif any(section.end is each for each in call.outputs):
+                known[id(section.end)] = self._folded(section, known)
+            for each in call.outputs:
+                layer = self.sections.layer_behind(each)
+                if layer is not None and id(each) in known:
+                    known[id(each)] = layer(known[id(each)])
+
+    def _write_call(self, call: Call, known: dict[int, Any]) -> None:
+        args, kwargs = tree.map_structure(
+            lambda value: known.get(id(value), value),
+            (call.args, call.kwargs),
+        )
+        results = tree.flatten(self._made(call, args, kwargs))
+        if len(results) != len(call.outputs):
+            raise ValueError(
+                f"`edit` must return {len(call.outputs)} outputs of the "
+                f"call {call.path!r}. Received: {len(results)}"
+            )
+        known.update(zip(map(id, call.outputs), results, strict=True))
+
+    def _folded(self, section: Section, known: dict[int, Any]):
+        """What a section's layer makes of the tensor at its beginning."""
+        form = self.sections.form(section)
+        model = self.parts.get(form)
+        if model is None:
+            begin = keras.Input(
+                batch_shape=section.begin.shape, dtype=section.begin.dtype
+            )
+            inside = {id(section.begin): begin}
+            with self.sections.open(section):
+                self._write(calls_between(section.begin, section.end), inside)
+            model = keras.Model(begin, inside[id(section.end)])
+            self.parts[form] = model
+        return section.make(model)(known[id(section.begin)])
+
+    def _written_out(self, model: keras.Model, args: tuple):
+        """The calls of a model on other inputs."""
+        inputs, outputs = ends(model)
+        pairs = zip(tree.flatten(inputs), tree.flatten(args), strict=True)
+        known = {id(tensor): value for tensor, value in pairs}
+        self._write(calls_between(inputs, outputs), known)
+        return tree.map_structure(lambda t: known[id(t)], outputs)
+
     def _made(self, call: Call, args: tuple, kwargs: dict):
         operation = call.operation
         if is_graph(operation):
-            return self._twin_model(operation)(*args, **kwargs)
+            return self._twin_model(call)(*args, **kwargs)
         if self.edit is not None:
             edited = self.edit(call, args, kwargs)
             if isinstance(edited, Edited):
                 for weight, source in edited.weights:
                     self.given[id(weight)] = (weight, source)
                 edited = edited.outputs
+            if isinstance(edited, Instead):
+                if is_graph(edited.operation):
+                    return self._written_out(edited.operation, args)
+                return self._twin(edited.operation)(*args, **kwargs)
             if edited is not None:
                 return edited
         return self._twin(operation)(*args, **kwargs)
 
-    def _twin_model(self, model):
+    def _twin_model(self, call: Call):
+        model = call.operation
         if id(model) not in self.twins:
-            self.twins[id(model)] = (None, self.model(model, *ends(model)))
+            twin = self.model(model, *ends(model), prefix=f"{call.path}/")
+            self.twins[id(model)] = (None, twin)
         return self.twins[id(model)][1]
 
     def _twin(self, operation):
@@ -310,8 +375,9 @@ def _pairs(old, new) -> dict[int, Source]:
     if found != wanted:
         raise ValueError(
             "Each layer must have the weights that its configuration gives "
-            "it; convert before changing it by hand, or make a layer class of "
-            f"the change. Received: {old.name!r} with weights of shapes "
+            "it on its inputs; convert before changing it by hand, make a "
+            "layer class of the change, and let an edit keep the shapes that "
+            f"others take. Received: {old.name!r} with weights of shapes "
             f"{found}, in place of {wanted}"
         )
     pairs = zip(old.variables, new.variables, strict=True)

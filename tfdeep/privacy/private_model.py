@@ -25,6 +25,13 @@ from tfdeep.privacy.truth import as_tensor, first_example, one_of
 from tfdeep.privacy.views import Views
 
 
+def symbol_of(tensor):
+    """What stands for a tensor where nothing is computed."""
+    return keras.KerasTensor(
+        tensor.shape, keras.backend.standardize_dtype(tensor.dtype)
+    )
+
+
 @keras.saving.register_keras_serializable(package="tfdeep")
 class PrivateModel(PrivateEvaluate):
     """Trains a model with differential privacy, in an ordinary `fit`.
@@ -307,11 +314,16 @@ class PrivateModel(PrivateEvaluate):
     def _make_loss(self, x, y, weight):
         """Use the loss once: of several outputs, it makes trackers then.
 
-        That must not happen within the loss of one example.
+        That must not happen within the loss of one example. What the outputs
+        are does not matter.
         """
         if not self._loss_is_built:
+            outputs = tree.map_structure(
+                lambda t: ops.zeros([size or 1 for size in t.shape], t.dtype),
+                self.base.compute_output_spec(tree.map_structure(symbol_of, x)),
+            )
             self.compute_loss(
-                y=y, y_pred=self.base(x), sample_weight=weight, training=False
+                y=y, y_pred=outputs, sample_weight=weight, training=False
             )
             self.reset_metrics()
             self._loss_is_built = True

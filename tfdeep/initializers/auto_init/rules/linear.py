@@ -14,7 +14,6 @@ from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import measured
 from tfdeep.initializers.auto_init.rules.pointwise import apply_pointwise
 from tfdeep.initializers.auto_init.rules.registry import (
-    RULES,
     axis_of,
     first,
     rule,
@@ -140,21 +139,16 @@ def einsum_sum(layer, second):
     return result.mean().reshape((1,) * result.ndim)
 
 
-RULES.update(
-    {
-        layers.Dense: linear(dense_sum),
-        layers.Conv1D: linear(conv_sum),
-        layers.Conv2D: linear(conv_sum),
-        layers.Conv3D: linear(conv_sum),
-        layers.DepthwiseConv1D: linear(depthwise_sum),
-        layers.DepthwiseConv2D: linear(depthwise_sum),
-        layers.Conv1DTranspose: linear(transpose_sum),
-        layers.Conv2DTranspose: linear(transpose_sum),
-        layers.Conv3DTranspose: linear(transpose_sum),
-        layers.EinsumDense: linear(einsum_sum),
-        GroupedConv2D: linear(conv_sum),
-    }
-)
+rule(layers.Dense)(linear(dense_sum))
+rule(layers.EinsumDense)(linear(einsum_sum))
+rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)(linear(conv_sum))
+rule(GroupedConv2D)(linear(conv_sum))
+rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)(linear(depthwise_sum))
+rule(
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+)(linear(transpose_sum))
 
 
 @rule(layers.SeparableConv1D, layers.SeparableConv2D)
