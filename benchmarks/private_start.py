@@ -26,7 +26,6 @@ NETS = {
 
 def made(name: str):
     """A model to be trained privately."""
-    import keras
 
     import tfdeep
 

@@ -263,6 +263,27 @@ def test_keras_has_the_private_names_that_are_read():
         np.testing.assert_array_equal(old, new)
 
 
+def _hides(value: ast.AST) -> bool:
+    """Whether it is a tuple of one, or a function of nothing but a name."""
+    if isinstance(value, ast.Tuple):
+        return len(value.elts) == 1
+    return isinstance(value, ast.Lambda) and not value.args.args
+
+
+def test_what_keras_must_not_track_is_held_in_one_way():
+    """By `tfdeep.untracked.Untracked`, and not in tuples and functions."""
+    hidden = {
+        f"{path.relative_to(PACKAGE).as_posix()}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Assign) and _hides(node.value)
+        if any(
+            isinstance(t, ast.Attribute) and _is_own(t) for t in node.targets
+        )
+    }
+    assert not hidden
+
+
 def test_backends_are_imported_in_their_place_only():
     def misplaced(path):
         inside = path.relative_to(PACKAGE)

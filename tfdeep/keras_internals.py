@@ -132,6 +132,38 @@ def weights_of(optimizer: Any) -> list:
     return list(optimizer._trainable_variables)
 
 
+def take_weights(optimizer: Any, variables: list) -> None:
+    """Build an optimizer on the weights it trains, and make no variables.
+
+    `Optimizer.build` makes averages and accumulators of the settings that an
+    optimizer has; one around another would make them a second time. Past
+    `__setattr__`, which would take the weights for variables of its own.
+    """
+    object.__setattr__(optimizer, "_trainable_variables", list(variables))
+    indices = {key_of(optimizer, v): i for i, v in enumerate(variables)}
+    object.__setattr__(optimizer, "_trainable_variables_indices", indices)
+    optimizer.built = True
+
+
+def places_of(optimizer: Any, variables: list) -> list[int]:
+    """The places of variables among the weights that an optimizer trains.
+
+    Raises:
+        ValueError: if it was not built on one of them.
+    """
+    optimizer._check_variables_are_known(variables)
+    return [optimizer._get_variable_index(variable) for variable in variables]
+
+
+def averages_of(optimizer: Any) -> list:
+    """The averages of weights that an optimizer with `use_ema` keeps.
+
+    Raises:
+        AttributeError: if it keeps none, which callbacks of Keras ask for.
+    """
+    return optimizer._model_variables_moving_average
+
+
 def slots_of(optimizer: Any) -> dict[str, list]:
     """What a built optimizer keeps for each weight: momenta and the like.
 

@@ -22,6 +22,7 @@ MODULES = [
     tfdeep.layers,
     tfdeep.losses,
     tfdeep.models,
+    tfdeep.optimizers,
     tfdeep.privacy,
     tfdeep.privacy.audit,
     tfdeep.privacy.tf_privacy,

@@ -65,6 +65,39 @@ def test_a_frozen_batch_norm_is_no_secret(private, data):
     private(frozen).clipped_sum(*data)
 
 
+@pytest.fixture
+def quantised():
+    base = net()
+    base.layers[0].quantize("float8")
+    return base
+
+
+def test_what_is_quantised_to_float8_is_refused(quantised):
+    with pytest.raises(NotPrivateError, match="before it is quantised"):
+        PrivateModel(quantised)
+
+
+def test_a_stateful_layer_is_refused():
+    """Also where Keras' own message would be about sizes of batches."""
+    inputs = keras.Input(batch_shape=(8, 3, 4))
+    for layer in (
+        layers.LSTM(2, stateful=True),
+        layers.Bidirectional(layers.GRU(2, stateful=True)),
+    ):
+        with pytest.raises(NotPrivateError, match="stateful=False"):
+            PrivateModel(keras.Model(inputs, layer(inputs)))
+
+
+def test_a_regularizer_without_a_config_is_named():
+    class Squares(keras.regularizers.Regularizer):
+        def __call__(self, weights):
+            return keras.ops.sum(keras.ops.square(weights))
+
+    layer = layers.Dense(3, kernel_regularizer=Squares(), name="last")
+    with pytest.raises(ValueError, match="'last'.*Squares.*Define"):
+        PrivateModel(keras.Sequential([keras.Input((8,)), layer]))
+
+
 def net():
     return keras.Sequential([keras.Input((8,)), layers.Dense(3)])
 

@@ -13,6 +13,7 @@ from keras import tree
 from tfdeep.graph.trace import Call, calls_between, ends
 from tfdeep.inside import Reads, is_graph
 from tfdeep.masks import mask_of, stand_in
+from tfdeep.untracked import Untracked
 
 
 class CannotOpen(Exception):
@@ -119,7 +120,7 @@ class _Opener(keras.layers.Layer):
     def __init__(self, layer, reads: bool):
         super().__init__(autocast=False)
         self.reads = reads
-        self.opened = lambda: layer  # Keras would track it.
+        self.opened = Untracked(layer)
         self.built = True
         self.outputs: list = []
 
@@ -127,7 +128,7 @@ class _Opener(keras.layers.Layer):
         raise NotImplementedError  # It never meets a tensor.
 
     def compute_output_spec(self, *args, training=None, **kwargs):
-        layer = self.opened()
+        layer = self.opened.value
         if takes_training(layer):
             kwargs["training"] = training
         # Past `__call__`, which would show one call: that of the layer. What

@@ -1,16 +1,14 @@
 """The residual branches of a model, as a report."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from tfdeep.graph import Call, graph_of
 from tfdeep.graph.branches import Branch, branches_of, size_of_weights
-from tfdeep.visualization.figure import clean, color, new_figure, panels, save
+from tfdeep.report import Report, aligned
 
 NONE_FOUND = (
     "no sum of two tensors that part at one, of which the longer way has "
@@ -43,7 +41,7 @@ class ResidualBranch:
 
 
 @dataclass(frozen=True)
-class ResidualBranches:
+class ResidualBranches(Report):
     """The residual branches of a model; prints as a table.
 
     Args:
@@ -75,40 +73,26 @@ class ResidualBranches:
                     branch.drop_path or "",
                 ]
             )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows
-        ]
         own = sum(branch.drop_path is not None for branch in self.branches)
         count = len(self.branches)
         title = f"'{self.model}' has {count} residual branch"
         title += "" if count == 1 else "es"
         if own:
             title += f", {own} with a drop path of the model's own"
-        return "\n".join([title, *lines])
+        return "\n".join([title, aligned(rows)])
 
-    def to_dict(self) -> dict[str, Any]:
-        """The report in plain Python types."""
+    def _content(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "branches": [asdict(branch) for branch in self.branches],
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write `to_dict()` as JSON."""
-        path = Path(path)
-        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", "utf-8")
-        return path
+    def _figure(self) -> Any:
+        """The weights of each branch by depth."""
+        from tfdeep.visualization.figure import clean, color, new_figure, panels
 
-    def plot(self, path: str | Path | None = None) -> Any:
-        """Draw the weights of each branch by depth; save it if `path`.
-
-        Returns:
-            A matplotlib figure.
-
-        Raises:
-            ImportError: if matplotlib is not installed.
-        """
+        if not self.branches:
+            return None
         figure = new_figure(7.0, 3.2)
         (axes,) = panels(figure, 1)
         for number, (label, with_layers) in enumerate(
@@ -123,11 +107,8 @@ class ResidualBranches:
                     label=label,
                 )
         axes.set(xlabel="depth of the branch", ylabel="weights")
-        if self.branches:
-            axes.legend(frameon=False)
+        axes.legend(frameon=False)
         clean(axes)
-        if path is not None:
-            save(figure, path)
         return figure
 
 

@@ -100,6 +100,16 @@ def _problems_of_layer(layer) -> list[str]:
             "regularizer. No clip would bound it. Put the term into the "
             "compiled loss."
         )
+    if getattr(layer, "stateful", False) is True:
+        found.append(
+            "keeps its state from one batch to the next, in which "
+            "examples would act on others. Make it with stateful=False."
+        )
+    if getattr(layer, "quantization_mode", None) == "float8":
+        found.append(
+            "is quantised to float8, and takes its scales from all "
+            "examples of a batch. Train the model before it is quantised."
+        )
     if str(layer.compute_dtype) == "float16":
         found.append(
             "computes in float16. Clipped gradients are small and "

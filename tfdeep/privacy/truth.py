@@ -98,7 +98,9 @@ def wrong_weights(engine, model, owner, example) -> list[str]:
     share = ROUNDING[model.compute_dtype]
     allowed = [share * np.linalg.norm(each) + 1e-9 for each in theirs]
     if beyond(ours, theirs, allowed):
-        signs = [rng.choice([-1, 1], each.shape).astype("int8") for each in ours]
+        signs = [
+            rng.choice([-1, 1], each.shape).astype("int8") for each in ours
+        ]
         for found in backend.at_once(shaken, trainable, signs, *rest):
             for index, each in enumerate(as_arrays(found)):
                 allowed[index] += np.linalg.norm(each - theirs[index])

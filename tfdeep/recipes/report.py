@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,36 +13,6 @@ from tfdeep.recipes.recipe import Recipe, Verdict
 from tfdeep.recipes.results import Results, Spread
 
 Verdicts = Mapping[str, Verdict]
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` so that a reader sees the old file or the new one.
-
-    Numbers that are not finite become `null`, for which JSON has a word.
-    """
-    text = json.dumps(finite(content), indent=2, allow_nan=False)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def finite(value: Any) -> Any:
-    """Return `value` with `None` for every number that is not finite.
-
-    Example:
-        >>> finite({"loss": [0.5, float("nan")]})
-        {'loss': [0.5, None]}
-    """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(each) for each in value]
-    return value
 
 
 def spread_to_dict(spread: Spread) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tfdeep.report import Report, aligned
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -78,7 +80,7 @@ class Entry:
             self.history.setdefault(key, []).extend(numbers)
 
 
-class Results:
+class Results(Report):
     """The measured values of a recipe, by arm, seed and metric.
 
     Example:
@@ -184,8 +186,8 @@ class Results:
             for arm in self._arms
         }
 
-    def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return everything as dictionaries, the seeds as text."""
+    def _content(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Everything by arm and seed."""
         return {
             arm: {
                 str(seed): {"metrics": entry.metrics, "history": entry.history}
@@ -193,3 +195,27 @@ class Results:
             }
             for arm, seeds in self._arms.items()
         }
+
+    def __str__(self) -> str:
+        rows = [["arm", *self.metrics]]
+        for arm, spreads in self.summary().items():
+            cells = (str(spreads.get(name, "")) for name in self.metrics)
+            rows.append([arm, *cells])
+        return aligned(rows)
+
+    def _figure(self) -> Any:
+        """The arms side by side, a panel for each metric."""
+        from tfdeep.visualization import comparison
+
+        if not self.metrics:
+            return None
+        return comparison(
+            {
+                name: {
+                    arm: list(values.values())
+                    for arm in self.arms
+                    if (values := self.by_seed(arm, name))
+                }
+                for name in self.metrics
+            }
+        )

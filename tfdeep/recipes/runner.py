@@ -27,13 +27,13 @@ from tfdeep.recipes.report import (
     claims_to_list,
     print_tables,
     results_to_dict,
-    write_json,
 )
 from tfdeep.recipes.workers import (
     WorkerLostError,
     fitting,
     run_side_by_side,
 )
+from tfdeep.report import write_json
 
 FILE = "result.json"
 

@@ -8,6 +8,7 @@ from tfdeep.training.entropy_layers import EntropyLayers, Layers
 from tfdeep.training.entropy_metric import EntropyMeans
 from tfdeep.training.reporters import check_gradients
 from tfdeep.training.wrapper import TrainingWrapper
+from tfdeep.untracked import Untracked
 
 
 def entropy_target(alpha, alpha_min: float):
@@ -129,7 +130,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
         self.alpha_min = float(alpha_min)
         self.beta = float(beta)
         self.report = report
-        self._layers_wanted = (layers,)  # A tuple is left as it is.
+        self._layers_wanted = Untracked(layers)
         self._regularized: EntropyLayers | None = None
         self._met_a_batch = False
         self.build_now()
@@ -140,7 +141,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
         return list(self._regularized.names) if self._regularized else []
 
     def prepare(self, interior):
-        (layers,) = self._layers_wanted
+        layers = self._layers_wanted.value
         self._regularized = EntropyLayers(interior, layers)
         if self.wants_reports and keras.backend.backend() == "jax":
             check_gradients(interior.model)
@@ -206,7 +207,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
             )
 
     def get_config(self):
-        (layers,) = self._layers_wanted
+        layers = self._layers_wanted.value
         plain = layers == "hidden" or not self.names
         return {
             **super().get_config(),

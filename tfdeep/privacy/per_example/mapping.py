@@ -1,5 +1,6 @@
 """One function on each example of a batch, as one program where that is safe."""
 
+import keras
 from keras import ops, tree
 
 from tfdeep import backend
@@ -26,3 +27,15 @@ def map_examples(function, examples, one_by_one: bool = False):
     if one_by_one or not backend.maps_safely(function, examples):
         return ops.map(function, examples)
     return ops.vectorized_map(function, examples)
+
+
+def way_of_mapping(one_by_one: bool) -> str:
+    """How `map_examples` takes the examples, in words.
+
+    Whether TensorFlow can map a function is known when it is traced.
+    """
+    if one_by_one:
+        return "one after the other"
+    if keras.backend.backend() == "tensorflow":
+        return "vectorised where that is safe"
+    return "vectorised"
