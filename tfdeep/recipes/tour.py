@@ -224,7 +224,7 @@ def scale(about, data="mnist5k", **settings):
         "private_epochs": 8,
         "private_rate": 2.0,
         "examples": None,
-        "turns": 9,
+        "turns": 7,
     }
     return Scale(about, {**defaults, **settings}, data=data, seeds=1)
 
@@ -279,7 +279,7 @@ RECIPE = Recipe(
     data="mnist5k",
     scales={
         "quick": scale(
-            "4 minutes on 2 cores",
+            "5 minutes on 2 cores",
             depth=44,
             epochs=8,
             limit=1024,
