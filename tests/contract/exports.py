@@ -49,6 +49,7 @@ LISTED = {
         "initializers.AutoInit",
         "initializers.GradInit",
         "models.capsule_classifier",
+        "models.replace",
         "models.stack",
         "models.unstack",
         "privacy.replace_batch_norm",

@@ -155,13 +155,13 @@ class _Writer:
         self.models: list[tuple] = []  # Models and what became of them.
         self.given: dict[int, tuple] = {}  # Of `Edited.weights`, by new id.
 
-    def model(self, model: keras.Model, inputs: Any, outputs: Any):
+    def model(self, model: keras.Model, inputs: Any, outputs: Any, prefix=""):
         """A new model with the calls between inputs and outputs."""
         known: dict[int, Any] = {
             id(tensor): _new_input(tensor) for tensor in tree.flatten(inputs)
         }
         begun = tree.map_structure(lambda t: known[id(t)], inputs)
-        for call in calls_between(inputs, outputs):
+        for call in calls_between(inputs, outputs, prefix):
             args, kwargs = tree.map_structure(
                 lambda value: known.get(id(value), value),
                 (call.args, call.kwargs),
@@ -181,7 +181,7 @@ class _Writer:
     def _made(self, call: Call, args: tuple, kwargs: dict):
         operation = call.operation
         if is_graph(operation):
-            return self._twin_model(operation)(*args, **kwargs)
+            return self._twin_model(call)(*args, **kwargs)
         if self.edit is not None:
             edited = self.edit(call, args, kwargs)
             if isinstance(edited, Edited):
@@ -192,9 +192,11 @@ class _Writer:
                 return edited
         return self._twin(operation)(*args, **kwargs)
 
-    def _twin_model(self, model):
+    def _twin_model(self, call: Call):
+        model = call.operation
         if id(model) not in self.twins:
-            self.twins[id(model)] = (None, self.model(model, *ends(model)))
+            twin = self.model(model, *ends(model), prefix=f"{call.path}/")
+            self.twins[id(model)] = (None, twin)
         return self.twins[id(model)][1]
 
     def _twin(self, operation):
@@ -310,8 +312,9 @@ def _pairs(old, new) -> dict[int, Source]:
     if found != wanted:
         raise ValueError(
             "Each layer must have the weights that its configuration gives "
-            "it; convert before changing it by hand, or make a layer class of "
-            f"the change. Received: {old.name!r} with weights of shapes "
+            "it on its inputs; convert before changing it by hand, make a "
+            "layer class of the change, and let an edit keep the shapes that "
+            f"others take. Received: {old.name!r} with weights of shapes "
             f"{found}, in place of {wanted}"
         )
     pairs = zip(old.variables, new.variables, strict=True)

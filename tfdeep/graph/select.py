@@ -1,6 +1,7 @@
 """Which layers of a model are meant: by name, by path, by a rule."""
 
 import difflib
+import fnmatch
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -91,7 +92,8 @@ def named(calls: list[Call], name: str, every: bool = False) -> list[Call]:
     ]
     if not found:
         raise ValueError(_unknown(name, everything))
-    if len(found) > 1:
+    several = {id(call.operation) for call in found}
+    if len(several if every else found) > 1:
         paths = ", ".join(repr(call.path) for call in found)
         raise ValueError(
             f"The layer {name!r} came as one of several: {paths}. One was "
@@ -108,6 +110,42 @@ def named(calls: list[Call], name: str, every: bool = False) -> list[Call]:
         "output was expected. Give a layer that is called once, or add '#1', "
         "'#2' to name the call."
     )
+
+
+def meant(calls: list[Call], pattern: Any) -> list[Call]:
+    """The calls that a pattern means, nested ones among them.
+
+    Args:
+        calls: the calls of the model.
+        pattern: a layer of the model; its name or path, as of `named`, with
+            all its calls; or a pattern of `fnmatch` for whole paths, such as
+            `"block_*/conv"`, whose `*` stands for any text, "/" as well.
+
+    Raises:
+        TypeError: if it is neither a layer nor a string.
+        ValueError: if it means nothing, or a name means several layers.
+    """
+    every = within(calls)
+    if isinstance(pattern, keras.Layer):
+        found = [call for call in every if call.operation is pattern]
+        shown = f"the layer {pattern.name!r}"
+    elif not isinstance(pattern, str):
+        raise TypeError(
+            "A pattern must be a layer of the model, its path, or a pattern "
+            f"of paths such as 'block_*/conv'. Received: {pattern!r}"
+        )
+    elif not set(pattern) & set("*?[") or any(c.path == pattern for c in every):
+        return named(calls, pattern, every=True)
+    else:
+        found = [c for c in every if fnmatch.fnmatchcase(c.path, pattern)]
+        shown = f"the pattern {pattern!r}"
+    if not found:
+        raise ValueError(
+            "A pattern must mean something that the model calls: "
+            f"{_listed([call.path for call in every])}. Received: {shown}, "
+            "which means none of them"
+        )
+    return found
 
 
 def _unknown(name: str, calls: list[Call]) -> str:

@@ -7,6 +7,7 @@ from tfdeep.models.momentum_capsnet import (
     MomentumCapsNet,
     capsule_classifier,
 )
+from tfdeep.models.replace import replace
 from tfdeep.models.resnet import ResNet
 from tfdeep.models.resnext import ResNeXt
 from tfdeep.models.stacking import stack, unstack
@@ -21,6 +22,7 @@ __all__ = [
     "WideResNet",
     "capsule_classifier",
     "multiply_adds",
+    "replace",
     "stack",
     "unstack",
 ]
