@@ -8,6 +8,7 @@ import keras
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.graph.opening import CannotOpen, opened
 from tfdeep.graph.trace import calls_between, ends, input_shape_of, symbols
 from tfdeep.inside import is_graph
 from tfdeep.privacy.per_example.batch import Batch
@@ -16,11 +17,9 @@ from tfdeep.privacy.per_example.loss import losses_of_rows
 from tfdeep.privacy.per_example.mapped import MappedRule, maps_one_by_one
 from tfdeep.privacy.per_example.purity import pure_call
 from tfdeep.privacy.per_example.replay import (
-    CannotOpen,
     Replay,
     as_started,
     check_arguments,
-    opened,
     steps_of,
 )
 from tfdeep.privacy.per_example.vectorized import seed_indices

@@ -5,16 +5,20 @@ hand, or a layer made of layers, is called once with symbolic tensors to learn
 them. Steps with trainable weights run by their rule, all others as they are.
 """
 
-import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 from keras import ops, tree
 
-from tfdeep.graph.trace import Call, calls_between, ends
-from tfdeep.inside import Reads, is_graph
-from tfdeep.masks import mask_of, stand_in, with_mask
+from tfdeep.graph.opening import (
+    CannotOpen,
+    open_call,
+    takes_training,
+)
+from tfdeep.graph.trace import Call
+from tfdeep.inside import is_graph
+from tfdeep.masks import mask_of, with_mask
 from tfdeep.privacy.per_example.choice import (
     mapped_rule_for,
     own_variables,
@@ -34,23 +38,13 @@ class Step:
         call: the call.
         rule: the `Rule` of a layer with trainable weights, or `None`.
         parts: the steps within it, where it is opened.
-        starts: the symbolic inputs of the parts.
-        results: the symbolic outputs of the parts.
-        worn: the symbolic masks of these inputs, `None` where there is none.
-        masks: the same of the outputs.
+        inside: the symbolic tensors of the parts.
     """
 
     call: Call
     rule: Any = None
     parts: list["Step"] = field(default_factory=list)
-    starts: list = field(default_factory=list)
-    results: list = field(default_factory=list)
-    worn: list = field(default_factory=list)
-    masks: list = field(default_factory=list)
-
-
-class CannotOpen(Exception):
-    """Raised where the layers within a layer cannot be told apart."""
+    inside: Any = None
 
 
 def steps_of(calls: list[Call], trusted: bool = False) -> list[Step]:
@@ -90,111 +84,17 @@ def _step(call: Call, trusted: bool) -> Step:
 
 def _opened(call: Call) -> Step:
     layer = call.operation
-    if is_graph(layer):
-        starts, results = ends(layer)
-        starts, results = tree.flatten(starts), tree.flatten(results)
-        if len(starts) != len(call.inputs):
-            raise CannotOpen(layer.name)
-        return Step(call, None, steps_of(call.parts), starts, results)
-    if own_variables(layer):
+    if not is_graph(layer) and own_variables(layer):
         raise CannotOpen(layer.name)
-    symbols = {id(each): stand_in(each) for each in call.inputs}
-    inputs = [symbols[id(each)] for each in call.inputs]
-    worn = [mask_of(each) for each in inputs]  # A layer may take them off.
-    args, kwargs = _handed_on(layer, call, symbols)
-    outputs = tree.flatten(opened(layer, args, kwargs))
-    begins = [*inputs, *filter(is_symbol, worn)]
-    masks = [mask_of(each) for each in outputs]
-    parts = calls_between(
-        begins, [*outputs, *filter(is_symbol, masks)], f"{call.path}/"
-    )
-    _check_whole(layer, parts, outputs)
-    steps = steps_of(parts, trusted=layer_isolates(layer, call.rank))
-    return Step(call, None, steps, inputs, outputs, worn, masks)
+    inside = open_call(call)
+    trusted = False
+    if not is_graph(layer):
+        _check_whole(layer, inside.calls)
+        trusted = layer_isolates(layer, call.rank)
+    return Step(call, None, steps_of(inside.calls, trusted), inside)
 
 
-def _handed_on(layer, call: Call, symbols: dict) -> tuple:
-    """The arguments of a call, with the masks that Keras would hand on.
-
-    Keras gives a layer the masks of its inputs, `mask` of a single one and
-    `name_mask` of an argument `name`, when it is called; its `call` alone sees
-    none.
-
-    Args:
-        layer: the layer.
-        call: its call.
-        symbols: what stands in for its inputs, by their identity.
-    """
-    known = {id(mask_of(each)) for each in call.inputs}
-    given = {
-        name: value
-        for name, value in call.kwargs.items()
-        if not (name.endswith("mask") and id(value) in known)
-    }
-    args, kwargs = tree.map_structure(
-        lambda each: symbols.get(id(each), each), (call.args, given)
-    )
-    signature = inspect.signature(layer.call)
-    try:
-        arguments = signature.bind(*args, **kwargs).arguments
-    except TypeError as error:
-        raise CannotOpen(layer.name) from error
-    tensors = {
-        name: value
-        for name, value in arguments.items()
-        if any(map(is_symbol, tree.flatten(value)))
-    }
-    for name, value in tensors.items():
-        argument = "mask" if len(tensors) == 1 else f"{name}_mask"
-        if argument in signature.parameters and kwargs.get(argument) is None:
-            masks = tree.map_structure(mask_of, value)
-            if any(map(is_symbol, tree.flatten(masks))):
-                kwargs[argument] = masks
-    return args, kwargs
-
-
-class _Opener(keras.layers.Layer):
-    """Calls the insides of a layer with symbols, as if it were trained."""
-
-    def __init__(self, layer):
-        super().__init__(autocast=False)
-        self.opened = lambda: layer  # Keras would track it.
-        self.built = True
-        self.outputs: list = []
-
-    def call(self, *args, training=None, **kwargs):
-        raise NotImplementedError  # It never meets a tensor.
-
-    def compute_output_spec(self, *args, training=None, **kwargs):
-        layer = self.opened()
-        if takes_training(layer):
-            kwargs["training"] = training
-        # Past `__call__`, which would show one call: that of the layer. What
-        # is returned will show one too: that of this layer.
-        with Reads() as reads:
-            outputs = layer.call(*args, **kwargs)
-        if reads.variables:  # By hand: they would be constants from now on.
-            raise CannotOpen(layer.name)
-        self.outputs = [outputs]
-        return tree.map_structure(
-            lambda t: keras.KerasTensor(t.shape, t.dtype), outputs
-        )
-
-
-def opened(layer, args, kwargs):
-    """The symbolic outputs of a layer, made by the layers within it."""
-    kwargs = {"training": True, **kwargs}
-    if kwargs["training"] is None:
-        kwargs["training"] = True
-    opener = _Opener(layer)
-    try:
-        opener(*args, **kwargs)
-    except Exception as error:  # Whatever a layer does with a symbol.
-        raise CannotOpen(layer.name) from error
-    return opener.outputs[0]
-
-
-def _check_whole(layer, parts: list[Call], outputs: list) -> None:
+def _check_whole(layer, parts: list[Call]) -> None:
     """Raise unless the calls are all that the layer does with its weights."""
     used = {
         id(variable)
@@ -203,9 +103,7 @@ def _check_whole(layer, parts: list[Call], outputs: list) -> None:
         for variable in part.operation.variables
     }
     check_arguments(parts, layer.name)
-    if not all(map(is_symbol, outputs)) or any(
-        id(v) not in used for v in layer.trainable_variables
-    ):
+    if any(id(v) not in used for v in layer.trainable_variables):
         raise CannotOpen(layer.name)
 
 
@@ -214,18 +112,6 @@ def check_arguments(calls: list[Call], name: str) -> None:
     arguments = tree.flatten([(call.args, call.kwargs) for call in calls])
     if any(isinstance(each, keras.Variable) for each in arguments):
         raise CannotOpen(name)
-
-
-def is_symbol(value) -> bool:
-    """Whether it is a symbolic tensor."""
-    return isinstance(value, keras.KerasTensor)
-
-
-def takes_training(layer) -> bool:
-    """Whether it is a layer whose call has the argument `training`."""
-    if not isinstance(layer, keras.layers.Layer):
-        return False
-    return "training" in inspect.signature(layer.call).parameters
 
 
 class Replay:
@@ -285,19 +171,22 @@ class Replay:
             self._values[id(symbol)] = tensor
 
     def _by_parts(self, step: Step, args, kwargs):
+        inside = step.inside
         tensors = [self._value(each) for each in step.call.inputs]
         if is_graph(step.call.operation):
             # It tells its layers whether it is trained; those of other layers
             # have been told when they were called.
             told = kwargs.get("training", True)
             return self.run(
-                step.parts, step.starts, tensors, step.results, told
+                step.parts, inside.inputs, tensors, inside.outputs, told
             )
-        for symbol, tensor in zip(step.worn, tensors, strict=True):
+        for symbol, tensor in zip(inside.worn, tensors, strict=True):
             if symbol is not None:
                 self._values[id(symbol)] = mask_of(tensor)
-        outputs = self.run(step.parts, step.starts, tensors, step.results, None)
-        masks = [self._value(mask) for mask in step.masks]
+        outputs = self.run(
+            step.parts, inside.inputs, tensors, inside.outputs, None
+        )
+        masks = [self._value(mask) for mask in inside.masks]
         return _as_called(step.call.operation, args, outputs, masks)
 
     def _by_rule(self, step: Step, args, kwargs):
