@@ -155,10 +155,22 @@ class _Writer:
         self.models: list[tuple] = []  # Models and what became of them.
         self.given: dict[int, tuple] = {}  # Of `Edited.weights`, by new id.
 
-    def model(self, model: keras.Model, inputs: Any, outputs: Any, prefix=""):
-        """A new model with the calls between inputs and outputs."""
+    def model(
+        self,
+        model: keras.Model,
+        inputs: Any,
+        outputs: Any,
+        prefix: str = "",
+        shapes: dict[int, tuple] | None = None,
+    ):
+        """A new model with the calls between inputs and outputs.
+
+        `shapes` has those of the new inputs by the `id` of the old ones.
+        """
+        shapes = shapes or {}
         known: dict[int, Any] = {
-            id(tensor): _new_input(tensor) for tensor in tree.flatten(inputs)
+            id(tensor): _new_input(tensor, shapes.get(id(tensor)))
+            for tensor in tree.flatten(inputs)
         }
         begun = tree.map_structure(lambda t: known[id(t)], inputs)
         for call in calls_between(inputs, outputs, prefix):
@@ -181,7 +193,7 @@ class _Writer:
     def _made(self, call: Call, args: tuple, kwargs: dict):
         operation = call.operation
         if is_graph(operation):
-            return self._twin_model(call)(*args, **kwargs)
+            return self._twin_model(call, args)(*args, **kwargs)
         if self.edit is not None:
             edited = self.edit(call, args, kwargs)
             if isinstance(edited, Edited):
@@ -192,10 +204,14 @@ class _Writer:
                 return edited
         return self._twin(operation)(*args, **kwargs)
 
-    def _twin_model(self, call: Call):
+    def _twin_model(self, call: Call, args: tuple):
         model = call.operation
         if id(model) not in self.twins:
-            twin = self.model(model, *ends(model), prefix=f"{call.path}/")
+            inputs = tree.flatten(ends(model)[0])
+            shapes = _other_shapes(inputs, call.args, args)
+            twin = self.model(
+                model, *ends(model), prefix=f"{call.path}/", shapes=shapes
+            )
             self.twins[id(model)] = (None, twin)
         return self.twins[id(model)][1]
 
@@ -230,8 +246,12 @@ class _Writer:
         return sources
 
 
-def twin_of(operation: Any) -> Any:
+def twin_of(operation: Any, **changes) -> Any:
     """A new layer or operation of the same configuration and name.
+
+    Args:
+        operation: the layer or operation.
+        **changes: entries of the configuration that are others.
 
     Raises:
         ValueError: if it has no configuration from which it can be made.
@@ -245,7 +265,9 @@ def twin_of(operation: Any) -> Any:
             dtype=operation.dtype_policy,
         )
     try:
-        return type(operation).from_config(operation.get_config())
+        return type(operation).from_config(
+            {**operation.get_config(), **changes}
+        )
     except (NotImplementedError, TypeError) as error:
         kind = type(operation).__name__
         raise ValueError(
@@ -256,13 +278,38 @@ def twin_of(operation: Any) -> Any:
         ) from error
 
 
-def _new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
+def _new_input(
+    tensor: keras.KerasTensor, shape: tuple | None = None
+) -> keras.KerasTensor:
     node = node_of(tensor)
     if node is not None and isinstance(node.operation, keras.layers.InputLayer):
-        return twin_of(node.operation).output
+        changes = {} if shape is None else {"batch_shape": shape}
+        return twin_of(node.operation, **changes).output
     return keras.Input(
-        batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name
+        batch_shape=tensor.shape if shape is None else shape,
+        dtype=tensor.dtype,
+        name=tensor.name,
     )
+
+
+def _other_shapes(inputs: list, before: tuple, after: tuple) -> dict:
+    """Where a model is called with other shapes: those of its new inputs.
+
+    Args:
+        inputs: the symbolic inputs of the model.
+        before: the arguments of the call.
+        after: those of the new call.
+    """
+    found = {}
+    before, after = tree.flatten(before), tree.flatten(after)
+    for tensor, old, new in zip(inputs, before, after, strict=False):
+        sizes = zip(tensor.shape, old.shape, new.shape, strict=True)
+        shape = tuple(
+            known if was == now else now for known, was, now in sizes
+        )
+        if shape != tuple(tensor.shape):
+            found[id(tensor)] = shape
+    return found
 
 
 def _of_class(model, inputs, outputs):

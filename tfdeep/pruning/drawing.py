@@ -1,0 +1,3 @@
+"""Bars of reports of pruning."""
+
+from tfdeep.visualization.figure import figure
