@@ -93,6 +93,8 @@ def _handed_on(layer, call: Call, symbols: dict) -> tuple:
         lambda each: symbols.get(id(each), each), (call.args, given)
     )
     signature = inspect.signature(layer.call)
+    if not takes_training(layer):
+        kwargs.pop("training", None)  # Keras keeps it from such a layer.
     try:
         arguments = signature.bind(*args, **kwargs).arguments
     except TypeError as error:

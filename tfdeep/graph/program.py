@@ -65,12 +65,16 @@ class Step:
         """The trainable variables that it uses."""
         return list(getattr(self.operation, "trainable_variables", []))
 
-    def run(self, values: dict[Slot, Any], training: bool) -> None:
-        """Read the values of slots, and fill others."""
-        args, kwargs = tree.map_structure(
+    def arguments(self, values: dict[Slot, Any]) -> tuple[tuple, dict]:
+        """Positional and keyword arguments, with the values of slots."""
+        return tree.map_structure(
             lambda each: values[each] if isinstance(each, Slot) else each,
             (self.args, self.kwargs),
         )
+
+    def run(self, values: dict[Slot, Any], training: bool) -> None:
+        """Read the values of slots, and fill others."""
+        args, kwargs = self.arguments(values)
         if self._knows_training:
             kwargs["training"] = training
         results = tree.flatten(self.operation(*args, **kwargs))

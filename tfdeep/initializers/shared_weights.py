@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from tfdeep.initializers.without_noise import every_layer
+from tfdeep.graph.parts import every_part
 from tfdeep.keras_internals import keeps
 
 
@@ -40,7 +40,7 @@ def _shared(model) -> tuple[str, str] | None:
     """The name of such a model and the path of such a weight."""
     changing = {id(v): v.path for v in model.trainable_weights}
     own = {id(v) for v in model.weights}
-    parts = every_layer(model)
+    parts = every_part(model)
     for other in gc.get_referrers(*_inheriting(keras.Model)):
         if not issubclass(type(other), keras.Model):
             continue
@@ -51,7 +51,7 @@ def _shared(model) -> tuple[str, str] | None:
         if not common or theirs <= own:
             continue
         within = any(part is other or keeps(part, other) for part in parts)
-        around = any(layer is model for layer in every_layer(other))
+        around = any(layer is model for layer in every_part(other))
         if not (within or around):
             return other.name, common[0]
     return None

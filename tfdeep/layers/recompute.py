@@ -92,6 +92,10 @@ class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
             return None  # What a model hands on is on its outputs.
         return self.layer.compute_mask(inputs, previous_mask)
 
+    def inner_parts(self) -> list:
+        """The layers within, each with how often it is repeated."""
+        return [(self.layer, 1)]
+
     def compute_output_shape(self, input_shape):
         return output_shape(self.layer, input_shape)
 

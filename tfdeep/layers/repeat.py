@@ -262,6 +262,11 @@ class Repeat(keras.layers.Layer):
                 stack.state.assign(states)
         super().load_own_variables(values)
 
+    def inner_parts(self) -> list:
+        """The layers within, each with how often it is repeated."""
+        layer = self.template.layer or self.template.given
+        return [(layer, self.num_repeats)]
+
     def get_config(self):
         survival = self.survival_probabilities
         return {

@@ -166,6 +166,11 @@ class ResidualBlock(ConvUnits):
             input_shape, self.output_filters, self.strides, self.data_format
         )
 
+    def inner_parts(self) -> list:
+        """The layers within, each with how often it is repeated."""
+        parts = (self.preactivation, self.branch, self.shortcut)
+        return [(part, 1) for part in parts if part is not None]
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -234,6 +234,10 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
     def compute_mask(self, inputs, mask=None):
         return self.layer.compute_mask(inputs, mask)
 
+    def inner_parts(self) -> list:
+        """The layers within, each with how often it is repeated."""
+        return [(self.layer, 1)]
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -1,7 +1,12 @@
 """Reference networks of the papers, as Functional Keras models."""
 
 from tfdeep.models.architecture import Architecture
-from tfdeep.models.complexity import multiply_adds
+from tfdeep.models.counting import (
+    ModelCount,
+    count,
+    count_rule,
+    multiply_adds,
+)
 from tfdeep.models.densenet import DenseNet
 from tfdeep.models.momentum_capsnet import (
     MomentumCapsNet,
@@ -21,6 +26,9 @@ __all__ = [
     "ResNet",
     "WideResNet",
     "capsule_classifier",
+    "ModelCount",
+    "count",
+    "count_rule",
     "multiply_adds",
     "replace",
     "stack",
