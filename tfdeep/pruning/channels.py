@@ -147,6 +147,7 @@ class ChannelGraph(Report):
         labels = self.tracer.record.labels
         for pattern in self.exclude:
             labels.freeze(self.made_by(pattern), "it is excluded")
+        self._root = labels.roots(np.arange(len(labels.parent)))
         self.groups = _groups(self.tracer.record)
 
     @property
@@ -161,7 +162,13 @@ class ChannelGraph(Report):
 
     def roots(self, labels) -> np.ndarray:
         """What labels are equal for channels that go together."""
-        return self.tracer.record.labels.roots(labels)
+        return self._root[labels]
+
+    def lost(self, gone) -> np.ndarray:
+        """For each label whether it goes with the channels of these roots."""
+        lost = np.zeros(len(self._root), bool)
+        lost[np.asarray(gone, int)] = True
+        return lost[self._root]
 
     def made_by(self, pattern: Any) -> np.ndarray:
         """The labels of the channels that the layers of a pattern make."""

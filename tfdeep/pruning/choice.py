@@ -1,6 +1,7 @@
 """Which channels go: by a share, by a threshold, or down to a budget."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
 from numbers import Integral, Real
@@ -191,10 +192,7 @@ class _Floors:
     def _add(self, roots, least: int) -> None:
         number = len(self.left)
         self.left.append(len(roots) - least)
-        for root, count in zip(
-            *(each.tolist() for each in np.unique(roots, return_counts=True)),
-            strict=True,
-        ):
+        for root, count in Counter(roots.tolist()).items():
             self.parts.setdefault(root, []).append((number, count))
 
     def allows(self, item: tuple) -> bool:

@@ -44,7 +44,7 @@ class Compacting:
 
     def __init__(self, graph: ChannelGraph, gone):
         self.graph = graph
-        self.gone = np.unique(np.asarray(gone, int))
+        self._lost = graph.lost(gone)
         self.record = graph.tracer.record
         self.opened = graph.tracer.opened
         self.axes: dict[int, list] = {}
@@ -54,7 +54,7 @@ class Compacting:
 
     def keep(self, labels) -> np.ndarray:
         """Which labels stay."""
-        return ~np.isin(self.graph.roots(labels), self.gone)
+        return ~self._lost[labels]
 
     def __call__(self, call: Call, args: tuple, kwargs: dict):
         opened = self.opened.get(call.path)

@@ -42,9 +42,7 @@ class Costs:
         self._graph = graph
         self._axes = defaultdict(list)
         for axis in graph.axes:
-            self._axes[id(axis.variable)].append(
-                (axis.axis, graph.roots(axis.labels))
-            )
+            self._axes[id(axis.variable)].append((axis.axis, axis.labels))
         self._terms: list[Term] = []
         self._fixed = 0.0
         self.unknown: list[str] = []
@@ -68,24 +66,23 @@ class Costs:
         for kernel in kernels:
             self._terms.append(Term(call.path, found / size, kernel))
 
-    def _lengths(self, variable, gone) -> list[int]:
-        """The lengths of the axes of a variable, of what is left."""
+    def _size(self, variable, lost) -> int:
+        """The number of values of a variable that are left."""
         lengths = [int(size) for size in variable.shape]
-        for axis, roots in self._axes[id(variable)]:
-            lengths[axis] = int((~np.isin(roots, gone)).sum())
-        return lengths
+        for axis, labels in self._axes[id(variable)]:
+            lengths[axis] -= int(np.count_nonzero(lost[labels]))
+        return math.prod(lengths)
 
     def parameters(self, gone=()) -> int:
         """The number of weights without the channels of these roots."""
-        return sum(
-            math.prod(self._lengths(variable, gone))
-            for variable in self._graph.model.weights
-        )
+        lost = self._graph.lost(gone)
+        return sum(self._size(v, lost) for v in self._graph.model.weights)
 
     def multiply_adds(self, gone=()) -> int:
         """The multiply-adds of one example without these channels."""
+        lost = self._graph.lost(gone)
         found = self._fixed + sum(
-            term.times * math.prod(self._lengths(term.variable, gone))
+            term.times * self._size(term.variable, lost)
             for term in self._terms
         )
         return round(found)
@@ -97,25 +94,22 @@ class Costs:
             A list of `(path, channels before, after, parameters after,
             multiply-adds after)`.
         """
+        lost = self._graph.lost(gone)
         adds: dict[str, float] = defaultdict(float)
         for term in self._terms:
-            size = math.prod(self._lengths(term.variable, gone))
-            adds[term.path] += term.times * size
-        labels = self._graph.tracer.record.labels
-        rows = []
-        for (layer, _), made in self._graph.tracer.record.made.items():
-            block = next(b for b in labels.blocks if b.labels is made)
-            variables = self._variables.get(layer, ())
-            rows.append(
-                (
-                    block.path,
-                    len(made),
-                    int((~np.isin(labels.roots(made), gone)).sum()),
-                    sum(math.prod(self._lengths(v, gone)) for v in variables),
-                    round(adds[block.path]),
-                )
+            adds[term.path] += term.times * self._size(term.variable, lost)
+        record, weights = self._graph.tracer.record, self._variables
+        paths = {id(block.labels): block.path for block in record.labels.blocks}
+        return [
+            (
+                paths[id(made)],
+                len(made),
+                len(made) - int(np.count_nonzero(lost[made])),
+                sum(self._size(v, lost) for v in weights.get(layer, ())),
+                round(adds[paths[id(made)]]),
             )
-        return rows
+            for (layer, _), made in record.made.items()
+        ]
 
     @property
     def _variables(self) -> dict[int, list]:

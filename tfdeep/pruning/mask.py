@@ -19,9 +19,10 @@ def mask(graph: ChannelGraph, gone) -> None:
         graph: the `ChannelGraph` of the model.
         gone: roots of the channels.
     """
+    lost = graph.lost(gone)
     for axis in graph.axes:
         variable = axis.variable
-        keep = ~np.isin(graph.roots(axis.labels), gone)
+        keep = ~lost[axis.labels]
         # Statistics stay: a variance of 0 would be divided by.
         if np.all(keep) or not _is_weight(axis):
             continue

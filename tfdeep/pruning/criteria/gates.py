@@ -132,38 +132,33 @@ def _places(graph: ChannelGraph) -> dict[tuple[str, int], Any]:
         The channels by `(path of the call, number of the output)`.
     """
     tracer = graph.tracer
-    taken = tracer.record.taken
     found: dict[int, Any] = {}
-    for tensor, _ in taken.values():
-        for each in _makers(tracer, tensor):
+    for tensor, _ in tracer.record.taken.values():
+        for each in _origins(tracer, tensor):
             found[id(each)] = each
-    # What is made of a gated tensor, and is 0 where that is, needs none.
     return {
         tracer.places[key]: tracer.known[key]
-        for key, tensor in found.items()
-        if key in tracer.places and not _follows(tracer, tensor, found)
+        for key in found
+        if key in tracer.places and tracer.known[key] is not None
     }
 
 
-def _makers(tracer, tensor) -> list:
-    """The tensors, as outputs of single layers, that a tensor is."""
+def _origins(tracer, tensor) -> list:
+    """The tensors, as outputs of single layers, that a tensor is made of.
+
+    Without what only makes 0 of 0: a gate before it does the same.
+    """
     if id(tensor) in tracer.ends:
-        return _makers(tracer, tracer.ends[id(tensor)])
+        return _origins(tracer, tracer.ends[id(tensor)])
     if id(tensor) in tracer.begins:
         return [
             each
             for outer in tracer.begins[id(tensor)]
-            for each in _makers(tracer, outer)
+            for each in _origins(tracer, outer)
         ]
+    if id(tensor) in tracer.sources:
+        return _origins(tracer, tracer.sources[id(tensor)])
     return [tensor]
-
-
-def _follows(tracer, tensor, found: dict) -> bool:
-    while id(tensor) in tracer.sources:
-        (tensor, *_) = _makers(tracer, tracer.sources[id(tensor)])
-        if id(tensor) in found:
-            return True
-    return False
 
 
 def _indices(graph: ChannelGraph, places: dict, shared: bool) -> tuple:
@@ -210,6 +205,30 @@ class _Gate(keras.layers.Layer):
         return inputs * ops.cast(ops.reshape(z, shape), inputs.dtype)
 
 
+class _BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalization with a second derivative.
+
+    TensorFlow's variance takes the mean for a constant, which is right for a
+    gradient, and not for the gradient of one.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if not training or mask is not None or not self.trainable:
+            return super().call(inputs, training=training, mask=mask)
+        axes = list(range(len(inputs.shape)))
+        del axes[self.axis]
+        centered = inputs - ops.mean(inputs, axes, keepdims=True)
+        variance = ops.mean(ops.square(centered), axes, keepdims=True)
+        outputs = centered * ops.rsqrt(variance + self.epsilon)
+        shape = [1] * len(inputs.shape)
+        shape[self.axis] = -1
+        if self.scale:
+            outputs *= ops.reshape(ops.cast(self.gamma, outputs.dtype), shape)
+        if self.center:
+            outputs += ops.reshape(ops.cast(self.beta, outputs.dtype), shape)
+        return outputs
+
+
 class _Gating(Compacting):
     """The edit that puts gates behind calls."""
 
@@ -227,6 +246,16 @@ class _Gating(Compacting):
             outputs = self._called(call, args, kwargs, "", pairs)
             edited = Edited(outputs, pairs)
         return Edited(self._behind(call, edited.outputs), edited.weights)
+
+    def _changes(self, call: Call) -> bool:
+        smooth = type(call.operation) is keras.layers.BatchNormalization
+        return smooth or super()._changes(call)
+
+    def _twin(self, operation, prefix: str):
+        twin = super()._twin(operation, prefix)
+        if type(twin) is keras.layers.BatchNormalization:
+            return _BatchNorm.from_config(twin.get_config())
+        return twin
 
     def _inner(self, call: Call, args, kwargs, pairs: list):
         return self._behind(call, super()._inner(call, args, kwargs, pairs))
