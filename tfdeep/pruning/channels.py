@@ -367,6 +367,9 @@ def _groups(record) -> list[ChannelGroup]:
         )
     for axis in record.axes.values():
         _add_members(axis, labels.roots(axis.labels), groups, place)
+    for group in groups:
+        if not group.frozen and all(m.role == "in" for m in group.members):
+            group.frozen, group.reason = True, "no weights make them"
     return groups
 
 
