@@ -137,6 +137,7 @@ class ChannelGraph(Report):
         graph = graph_of(model)
         _check_weights(model)
         self.model = model
+        self.graph = graph
         self.tracer = trace(
             graph.inputs, graph.outputs, graph.calls, on_unknown
         )

@@ -13,15 +13,8 @@ from tfdeep.graph.rewrite import twin_of
 from tfdeep.graph.trace import ends
 from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
-from tfdeep.layers.seed_state import Dropout
 from tfdeep.pruning.channels import ChannelGraph
-
-# What Keras has itself, where it does the same.
-PLAIN = {
-    layers.GroupedConv2D: keras.layers.Conv2D,
-    Dropout: keras.layers.Dropout,
-}
-
+from tfdeep.pruning.rules.ours import PLAIN, TAKEN_OUT
 
 def compact(graph: ChannelGraph, gone, optimizer: str = "keep"):
     """A new model without the channels of these roots.
@@ -62,9 +55,9 @@ class Compacting:
             return None
         pairs: list = []
         if opened is None:
-            outputs = self._called(call, args, kwargs, "", pairs)
+            outputs = self._called(call, args, kwargs, None, pairs)
         elif isinstance(call.operation, layers.StochasticDepth):
-            outputs = self._branch(call, opened, args, kwargs, "", pairs)
+            outputs = self._branch(call, opened, args, kwargs, None, pairs)
         else:
             begin = [each for each in tree.flatten(args) if _is_symbol(each)]
             outputs = self._replayed(opened, begin, pairs)
@@ -73,7 +66,7 @@ class Compacting:
     def _changes(self, call: Call) -> bool:
         """Whether a call is another one in the new model."""
         operation = call.operation
-        if isinstance(operation, (*PLAIN, layers.BatchEntropy)):
+        if isinstance(operation, TAKEN_OUT):
             return True
         if call.path in self.record.arguments:
             return True
@@ -91,7 +84,7 @@ class Compacting:
             operation.get_config()
         )
 
-    def _called(self, call, args, kwargs, prefix: str, pairs: list):
+    def _called(self, call, args, kwargs, name, pairs: list):
         """The outputs of a call of a layer's twin."""
         operation = call.operation
         if isinstance(operation, layers.BatchEntropy):
@@ -100,7 +93,7 @@ class Compacting:
         if rearrange is not None:
             args, kwargs = rearrange(args, kwargs, self.keep)
         if id(operation) not in self.made:
-            twin = self._twin(operation, prefix)
+            twin = self._twin(operation, name)
             self.made[id(operation)] = (operation, twin)
             outputs = twin(*args, **kwargs)
             if isinstance(operation, keras.Layer):
@@ -108,7 +101,7 @@ class Compacting:
             return outputs
         return self.made[id(operation)][1](*args, **kwargs)
 
-    def _twin(self, operation, prefix: str):
+    def _twin(self, operation, name: str | None):
         """The layer with what is left of its channels."""
         changes: dict[str, Any] = {}
         config = operation.get_config()
@@ -122,7 +115,7 @@ class Compacting:
                 sequence[item] = value(kept)
                 changes[key] = tuple(sequence)
         if isinstance(operation, keras.Layer):
-            changes["name"] = prefix + operation.name
+            changes["name"] = name or operation.name
             config = _without_ours({**config, **changes})
             changes = config
         for kind, plain in PLAIN.items():
@@ -169,19 +162,18 @@ class Compacting:
         """A call within a layer that is opened."""
         operation, opened = call.operation, self.opened.get(call.path)
         begin = [each for each in tree.flatten(args) if _is_symbol(each)]
-        before, _, _ = call.path.rpartition("/")
-        prefix = before.replace("/", "_") + "_"
+        name = call.path.partition("#")[0].replace("/", "_")
         if isinstance(operation, layers.StochasticDepth) and opened:
-            return self._branch(call, opened, args, kwargs, prefix, pairs)
+            return self._branch(call, opened, args, kwargs, name, pairs)
         if opened is not None:
             return self._replayed(opened, begin, pairs)
         if is_graph(operation):
             inputs, outputs = (tree.flatten(e) for e in ends(operation))
             inside = Opened(call.parts, inputs, outputs, [], [])
             return self._replayed(inside, begin, pairs)
-        return self._called(call, args, kwargs, prefix, pairs)
+        return self._called(call, args, kwargs, name, pairs)
 
-    def _branch(self, call, opened: Opened, args, kwargs, prefix, pairs: list):
+    def _branch(self, call, opened: Opened, args, kwargs, name, pairs: list):
         """A `StochasticDepth` around the calls of its branch."""
         layer = call.operation
         if id(layer) not in self.made:
@@ -189,7 +181,7 @@ class Compacting:
             begin = keras.Input(batch_shape=x.shape, dtype=x.dtype)
             (end,) = self._replayed(opened, [begin], pairs)
             held = keras.Model(begin, end, name=layer.layer.name)
-            config = {**layer.get_config(), "name": prefix + layer.name}
+            config = {**layer.get_config(), "name": name or layer.name}
             del config["layer"]
             self.made[id(layer)] = (layer, type(layer)(held, **config))
             twin = self.made[id(layer)][1]

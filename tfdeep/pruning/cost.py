@@ -6,6 +6,7 @@ layer are proportional to the sizes of its kernels, each by its own factor.
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -13,22 +14,28 @@ import numpy as np
 from keras import tree
 
 from tfdeep.graph import Call
-from tfdeep.graph.count import Unknown, count_call
+from tfdeep.graph.count import Unknown, calls_at, count_call, symbol
+from tfdeep.graph.program import Program
 from tfdeep.pruning.channels import ChannelGraph
+from tfdeep.pruning.rules.attention import projections, sources
+
+ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
 
 class Term(NamedTuple):
     """Multiply-adds that are proportional to a kernel.
 
     Args:
-        path: of the call.
+        layer: the `id` of the layer.
         times: how often each weight is used.
         variable: the kernel.
+        axes: the axes of it that count, `None` for all.
     """
 
-    path: str
+    layer: int
     times: float
     variable: Any
+    axes: tuple[int, ...] | None = None
 
 
 class Costs:
@@ -46,14 +53,35 @@ class Costs:
         self._terms: list[Term] = []
         self._fixed = 0.0
         self.unknown: list[str] = []
-        for call in graph.tracer.calls:
+        inputs = tree.flatten(graph.graph.inputs)
+        if any(None in each.shape[1:] for each in inputs):
+            self.unknown.append("inputs whose sizes are not known")
+            return
+        program = Program(
+            graph.graph.inputs, graph.graph.outputs, graph.graph.calls
+        )
+        for call in self._calls(program, [_one(each) for each in inputs]):
             self._count(call)
+
+    def _calls(self, program: Program, inputs: list) -> Iterator[Call]:
+        """The calls of a program, with those within layers that are opened."""
+        for call in calls_at(program, inputs):
+            opened = self._graph.tracer.opened.get(call.path)
+            if opened is None:
+                yield call
+            else:
+                inner = Program(opened.inputs, opened.outputs, opened.calls)
+                given = call.inputs[: len(opened.inputs)]
+                yield from self._calls(inner, given)
 
     def _count(self, call: Call) -> None:
         try:
-            found = count_call(_of_one_example(call))
-        except (Unknown, TypeError) as error:
-            self.unknown.append(f"{call.path}: {error}")
+            found = count_call(call)
+        except Unknown:
+            self.unknown.append(call.path)
+            return
+        if isinstance(call.operation, ATTENTION):
+            self._terms += _of_attention(call, found)
             return
         kernels = [
             v
@@ -64,14 +92,16 @@ class Costs:
         if not size:
             self._fixed += found
         for kernel in kernels:
-            self._terms.append(Term(call.path, found / size, kernel))
+            self._terms.append(Term(id(call.operation), found / size, kernel))
 
-    def _size(self, variable, lost) -> int:
+    def _size(self, variable, lost, axes=None) -> int:
         """The number of values of a variable that are left."""
         lengths = [int(size) for size in variable.shape]
         for axis, labels in self._axes[id(variable)]:
             lengths[axis] -= int(np.count_nonzero(lost[labels]))
-        return math.prod(lengths)
+        return math.prod(
+            lengths if axes is None else [lengths[axis] for axis in axes]
+        )
 
     def parameters(self, gone=()) -> int:
         """The number of weights without the channels of these roots."""
@@ -82,7 +112,7 @@ class Costs:
         """The multiply-adds of one example without these channels."""
         lost = self._graph.lost(gone)
         found = self._fixed + sum(
-            term.times * self._size(term.variable, lost)
+            term.times * self._size(term.variable, lost, term.axes)
             for term in self._terms
         )
         return round(found)
@@ -95,9 +125,10 @@ class Costs:
             multiply-adds after)`.
         """
         lost = self._graph.lost(gone)
-        adds: dict[str, float] = defaultdict(float)
+        adds: dict[int, float] = defaultdict(float)
         for term in self._terms:
-            adds[term.path] += term.times * self._size(term.variable, lost)
+            size = self._size(term.variable, lost, term.axes)
+            adds[term.layer] += term.times * size
         record, weights = self._graph.tracer.record, self._variables
         paths = {id(block.labels): block.path for block in record.labels.blocks}
         return [
@@ -106,7 +137,7 @@ class Costs:
                 len(made),
                 len(made) - int(np.count_nonzero(lost[made])),
                 sum(self._size(v, lost) for v in weights.get(layer, ())),
-                round(adds[paths[id(made)]]),
+                round(adds[layer]),
             )
             for (layer, _), made in record.made.items()
         ]
@@ -120,17 +151,23 @@ class Costs:
         }
 
 
-def _of_one_example(call: Call) -> Call:
-    """A call with a batch of one in the place of an unknown one."""
+def _of_attention(call: Call, found: int) -> list[Term]:
+    """Projections at each place, and products of a head with a head."""
+    layer = id(call.operation)
+    parts = projections(call.operation)
+    given = sources(call)
+    terms = [
+        Term(layer, math.prod(value.shape[:-1]), parts[name][0])
+        for name, value in given.items()
+    ]
+    kernel = parts["attention_output"][0]
+    places = math.prod(given["query"].shape[:-1])
+    terms.append(Term(layer, places, kernel))
+    rest = found - sum(t.times * math.prod(t.variable.shape) for t in terms)
+    return [*terms, Term(layer, rest / kernel.shape[0], kernel, (0,))]
 
-    def one(value):
-        if not isinstance(value, keras.KerasTensor):
-            return value
-        batch, *rest = value.shape or (1,)
-        shape = tuple(value.shape) and (1 if batch is None else batch, *rest)
-        return keras.KerasTensor(shape, value.dtype)
 
-    args, kwargs, outputs = tree.map_structure(
-        one, (call.args, call.kwargs, call.outputs)
-    )
-    return Call(call.path, call.operation, args, kwargs, outputs, [])
+def _one(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """A symbolic tensor for a batch of one example, if it has one."""
+    batch, *rest = tensor.shape
+    return symbol((1 if batch is None else batch, *rest), tensor.dtype)

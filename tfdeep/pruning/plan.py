@@ -71,6 +71,7 @@ class PruningPlan(Report):
         self.widths = {path: (old, new) for path, old, new, *_ in self.rows}
         self.parameters = (costs.parameters(), costs.parameters(gone))
         self.multiply_adds = (costs.multiply_adds(), costs.multiply_adds(gone))
+        self.needs = sorted(graph.tracer.staying)
         self.inexact = [
             name for name in self.removed if not groups[name].exact
         ]
@@ -139,6 +140,7 @@ class PruningPlan(Report):
             "parameters": list(self.parameters),
             "multiply_adds": list(self.multiply_adds),
             "inexact": self.inexact,
+            "needs": self.needs,
             "exclude": self.exclude,
             "fingerprint": self.fingerprint,
             "rows": [list(row) for row in self.rows],
@@ -166,6 +168,7 @@ class PruningPlan(Report):
         plan.widths = {k: tuple(v) for k, v in content["widths"].items()}
         plan.rows = [tuple(row) for row in content["rows"]]
         plan.inexact = list(content["inexact"])
+        plan.needs = list(content["needs"])
         plan.exclude = list(content["exclude"])
         plan.fingerprint = content["fingerprint"]
         return plan
@@ -180,6 +183,8 @@ class PruningPlan(Report):
             lines.append(
                 "Not exact, as channels are mixed: " + ", ".join(self.inexact)
             )
+        if self.needs:
+            lines.append("Its file needs tfdeep: " + ", ".join(self.needs))
         return "\n".join(lines)
 
     def plot(self, path=None):

@@ -1,6 +1,7 @@
 """Labels carried through the calls of a model."""
 
 import dataclasses
+import re
 import warnings
 from collections import Counter
 from typing import Any
@@ -22,7 +23,7 @@ import tfdeep.pruning.rules
 from tfdeep.pruning.call import ChannelCall, Record, listed
 from tfdeep.pruning.labels import Channels
 from tfdeep.pruning.registry import rule_for
-from tfdeep.pruning.rules.ours import OPENED
+from tfdeep.pruning.rules.ours import OPENED, TAKEN_OUT
 
 # What makes 0 of 0, whatever else it does.
 KEEP_ZERO = (
@@ -51,6 +52,8 @@ class Tracer:
         calls: all calls of single layers and operations, in order; those of
             a model that is called again are there again.
         unknown: the paths of calls without a rule.
+        staying: the names of this package's classes that the compact model
+            has.
         begins: for an input of a model within, the tensors that it stands for.
         ends: for an output of such a model's call, the tensor within.
         places: the path of the call that makes a tensor, and which output.
@@ -64,6 +67,7 @@ class Tracer:
         self.opened: dict[str, Opened] = {}
         self.calls: list[Call] = []
         self.unknown: dict[str, str] = {}
+        self.staying: set[str] = set()
         self.begins: dict[int, list] = {}
         self.ends: dict[int, Any] = {}
         self.places: dict[int, tuple[str, int]] = {}
@@ -87,6 +91,7 @@ class Tracer:
         if isinstance(layer, OPENED):
             return self._inside(call)
         self.calls.append(call)
+        self._note_ours(layer)
         asked = ChannelCall(call, self.known, self.record)
         rule = rule_for(layer)
         if rule is None:
@@ -96,6 +101,11 @@ class Tracer:
             for tensor in call.outputs:
                 self.sources[id(tensor)] = call.inputs[0]
         return listed(rule(asked), len(call.outputs))
+
+    def _note_ours(self, layer) -> None:
+        ours = type(layer).__module__.partition(".")[0] == "tfdeep"
+        if ours and not isinstance(layer, TAKEN_OUT):
+            self.staying.add(type(layer).__name__)
 
     def _unknown(self, asked: ChannelCall) -> None:
         kind = type(asked.layer).__name__
@@ -163,6 +173,7 @@ class Tracer:
                 reason = f"{call.path} cannot be opened"
                 self._freeze(self.known.get(id(each)), reason)
             return [None] * len(call.outputs)
+        opened.calls = stable_paths(opened.calls, call.path)
         self.opened[call.path] = opened
         for inner, outer in zip(opened.inputs, call.inputs, strict=True):
             self.known[id(inner)] = self.known.get(id(outer))
@@ -173,6 +184,7 @@ class Tracer:
     def _branch(self, call: Call) -> list:
         """A branch that is skipped at random, and what it is added to."""
         layer, x = call.operation, call.inputs[0]
+        self._note_ours(layer)
         opened = open_branch(layer, x, call.path)
         self.opened[call.path] = opened
         self.known[id(opened.inputs[0])] = self.known.get(id(x))
@@ -200,8 +212,33 @@ def open_branch(layer: StochasticDepth, x, path: str) -> Opened:
     begin = keras.Input(batch_shape=x.shape, dtype=x.dtype)
     held = layer.layer
     end = held(begin)
-    calls = calls_between(begin, end, f"{path}/")
+    calls = stable_paths(calls_between(begin, end), path)
     return Opened(calls, [begin], [end], [], [])
+
+
+def stable_paths(calls: list[Call], prefix: str) -> list[Call]:
+    """Calls within a layer, with paths that a copy of it has as well.
+
+    Keras numbers the layers that a layer makes, through all of the program:
+    here they are numbered within it.
+    """
+    names: dict[int, str] = {}
+    counts: Counter = Counter()
+    found = []
+    for call in calls:
+        key = id(call.operation)
+        if key not in names:
+            name = re.sub(r"_\d+$", "", call.operation.name)
+            counts[name] += 1
+            names[key] = name + (
+                f"_{counts[name] - 1}" if counts[name] > 1 else ""
+            )
+        path = f"{prefix}/{names[key]}"
+        counts[path] += 1
+        path += f"#{counts[path]}" if counts[path] > 1 else ""
+        parts = stable_paths(call.parts, path)
+        found.append(dataclasses.replace(call, path=path, parts=parts))
+    return found
 
 
 def trace(

@@ -243,7 +243,7 @@ class _Gating(Compacting):
             return edited
         if edited is None:
             pairs: list = []
-            outputs = self._called(call, args, kwargs, "", pairs)
+            outputs = self._called(call, args, kwargs, None, pairs)
             edited = Edited(outputs, pairs)
         return Edited(self._behind(call, edited.outputs), edited.weights)
 
@@ -251,8 +251,8 @@ class _Gating(Compacting):
         smooth = type(call.operation) is keras.layers.BatchNormalization
         return smooth or super()._changes(call)
 
-    def _twin(self, operation, prefix: str):
-        twin = super()._twin(operation, prefix)
+    def _twin(self, operation, name: str | None):
+        twin = super()._twin(operation, name)
         if type(twin) is keras.layers.BatchNormalization:
             return _BatchNorm.from_config(twin.get_config())
         return twin

@@ -3,12 +3,13 @@
 import numpy as np
 from keras import layers
 
+from tfdeep.graph import Call
 from tfdeep.pruning.call import ChannelCall
 from tfdeep.pruning.labels import Channels
 from tfdeep.pruning.registry import channel_rule
 
 
-def _parts(layer) -> dict[str, tuple]:
+def projections(layer) -> dict[str, tuple]:
     """Kernels and biases of the projections, by the name of each."""
     found: dict[str, dict] = {}
     for variable in layer.weights:
@@ -19,11 +20,11 @@ def _parts(layer) -> dict[str, tuple]:
     }
 
 
-def _arguments(call: ChannelCall) -> dict:
+def sources(call: Call) -> dict:
     """Query, value and key of a call."""
     names = ("query", "value", "key")
-    found = dict(zip(names, call.call.args, strict=False))
-    found.update({n: v for n, v in call.call.kwargs.items() if n in names})
+    found = dict(zip(names, call.args, strict=False))
+    found.update({n: v for n, v in call.kwargs.items() if n in names})
     if found.get("key") is None:
         found["key"] = found["value"]
     return found
@@ -31,8 +32,8 @@ def _arguments(call: ChannelCall) -> dict:
 
 def _project(call: ChannelCall, heads: dict[str, np.ndarray]) -> None:
     """Rows of the projections take channels, and make heads."""
-    parts = _parts(call.layer)
-    for name, value in _arguments(call).items():
+    parts = projections(call.layer)
+    for name, value in sources(call.call).items():
         kernel, bias = parts[name]
         x = call.on(call.of(value), -1, len(value.shape))
         call.takes(kernel, 0, x)
@@ -45,8 +46,8 @@ def multi_head_attention(call: ChannelCall):
     """A head goes as a whole, from projections and output."""
     layer = call.layer
     shape = layer.get_config()["output_shape"]
-    parts = _parts(layer)
-    if getattr(layer, "_use_gate", False) or "gate" in parts:
+    parts = projections(layer)
+    if "gate" in parts:
         call.freeze_inputs(f"{call.path} has a gate")
         return None
     heads = call.new(layer.num_heads, "heads")
@@ -72,7 +73,7 @@ def multi_head_attention(call: ChannelCall):
 def group_query_attention(call: ChannelCall):
     """A key-value head goes with the queries that ask it."""
     layer = call.layer
-    parts = _parts(layer)
+    parts = projections(layer)
     if "gate" in parts:
         call.freeze_inputs(f"{call.path} has a gate")
         return None
@@ -84,7 +85,7 @@ def group_query_attention(call: ChannelCall):
     call.counts("num_query_heads", asking)
     kernel, bias = parts["attention_output"]
     call.takes(kernel, 0, asking)
-    query = _arguments(call)["query"]
+    query = sources(call.call)["query"]
     x = call.on(call.of(query), -1, len(query.shape))
     call.makes(kernel, 2, x)  # As many as the query has.
     call.scales(bias, 0, x)

@@ -1,5 +1,7 @@
 """Layers of this package: opened into Keras layers, passed on, or frozen."""
 
+import keras
+
 from tfdeep import layers
 from tfdeep.layers.seed_state import Dropout
 from tfdeep.pruning.call import ChannelCall
@@ -17,6 +19,13 @@ OPENED = (
     layers.ResidualBlock,
     layers.ZeroPadShortcut,
 )
+# What Keras has itself, where it does the same.
+PLAIN = {
+    layers.GroupedConv2D: keras.layers.Conv2D,
+    Dropout: keras.layers.Dropout,
+}
+# What a compact model has no more: it has those, or none.
+TAKEN_OUT = (*PLAIN, layers.BatchEntropy)
 
 channel_rule(layers.DropPath, layers.BatchEntropy, Dropout)(passed)
 channel_rule(layers.GroupedConv2D)(convolution)

@@ -19,8 +19,11 @@ def reshaped(call: ChannelCall, before, after) -> Channels | None:
     (channels,) = call.inputs[:1]
     if channels is None:
         return None
+    if channels.axis == len(before) - 1 and before[-1] == after[-1]:
+        return Channels(len(after) - 1, channels.labels)  # Whole rows.
     before, after = list(before[1:]), list(after[1:])
-    if channels.axis == 0 or None in before or None in after:
+    known = None not in before and None not in after
+    if not known or math.prod(before) != math.prod(after):
         call.freeze(channels, f"{call.path} has sizes that are not known")
         return None
     place = [1] * len(before)
@@ -71,12 +74,7 @@ def reshape_layer(call: ChannelCall):
 @channel_rule("reshape")
 def reshape(call: ChannelCall):
     """`newshape` with the batch counts what is left."""
-    target = call.layer.newshape
     after = tuple(call.call.outputs[0].shape)
-    target = target if isinstance(target, (list, tuple)) else [target]
-    if target[0] not in (-1, None) and target[0] != call.shapes[0][0]:
-        call.freeze_inputs(f"{call.path} changes the batch")
-        return None
     result = reshaped(call, call.shapes[0], after)
     if result is not None:
         _count(call, "newshape", result, result.axis)
