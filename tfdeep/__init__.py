@@ -8,6 +8,7 @@ from tfdeep import (
     losses,
     models,
     privacy,
+    pruning,
     training,
 )
 from tfdeep.initializers import AutoInit
@@ -31,5 +32,6 @@ __all__ = [
     "losses",
     "models",
     "privacy",
+    "pruning",
     "training",
 ]

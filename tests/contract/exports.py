@@ -25,6 +25,7 @@ MODULES = [
     tfdeep.privacy,
     tfdeep.privacy.audit,
     tfdeep.privacy.tf_privacy,
+    tfdeep.pruning,
     tfdeep.recipes,
     tfdeep.training,
     tfdeep.visualization,
@@ -157,6 +158,22 @@ PLAIN = {
     "tests/privacy/test_validation.py": [
         "privacy.NotPrivateError",
         "privacy.validate",
+    ],
+    "tests/pruning/test_compact.py": ["pruning.prune"],
+    "tests/pruning/test_criteria.py": [
+        "pruning.BatchNormScale",
+        "pruning.Magnitude",
+        "pruning.Oracle",
+        "pruning.Random",
+        "pruning.Scores",
+        "pruning.Taylor",
+    ],
+    "tests/pruning/test_exact.py": ["pruning.verify"],
+    "tests/pruning/test_plan.py": ["pruning.PruningPlan", "pruning.load_plan"],
+    "tests/pruning/test_rules.py": [
+        "pruning.ChannelGraph",
+        "pruning.Channels",
+        "pruning.channel_rule",
     ],
     "tests/recipes/test_recipes.py": [
         "recipes.MODULES",

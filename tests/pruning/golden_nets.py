@@ -39,7 +39,9 @@ def golden_net(name: str) -> keras.Model:
         found = values()
         if layer.weights:
             count = range(len(layer.weights))
-            layer.set_weights([found[f"{name}/{layer.name}/{i}"] for i in count])
+            layer.set_weights(
+                [found[f"{name}/{layer.name}/{i}"] for i in count]
+            )
     return model
 
 

@@ -21,7 +21,12 @@ from tfdeep.pruning import (
 
 LOSS = losses.SparseCategoricalCrossentropy(from_logits=True)
 # Where the authors' gates are in our groups; the trunk has one for both.
-GATES = {"conv1": "gate1", "conv2": "gate_skip", "conv3": "gate3", "fc1": "gate5"}
+GATES = {
+    "conv1": "gate1",
+    "conv2": "gate_skip",
+    "conv3": "gate3",
+    "fc1": "gate5",
+}
 
 
 @functools.cache
@@ -96,7 +101,11 @@ def test_gates_are_those_of_the_authors(graph, criterion, key):
 def test_weights_are_those_of_the_authors(graph):
     found = scores(Taylor(form="weight"), graph)
     key = "m0_taylor_weight_fo"
-    for group, gate in (("conv1", "gate1"), ("conv3", "gate3"), ("fc1", "gate5")):
+    for group, gate in (
+        ("conv1", "gate1"),
+        ("conv3", "gate3"),
+        ("fc1", "gate5"),
+    ):
         check(found[group], golden()[f"{key}/{gate}"].mean(0), group)
     both = golden()[f"{key}/gate2"] + golden()[f"{key}/gate4"]
     check(found["conv2"], both.mean(0), "the trunk has two convolutions")

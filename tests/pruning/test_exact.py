@@ -80,6 +80,8 @@ def test_without_a_ratio_nothing_changes():
     plan = graph.plan(Magnitude().scores(graph), ratio=0.0)
     assert plan.removed == {}
     small = plan.compact(model)
-    assert [v.path for v in small.variables] == [v.path for v in model.variables]
+    assert [v.path for v in small.variables] == [
+        v.path for v in model.variables
+    ]
     for old, new in zip(model.variables, small.variables, strict=True):
         np.testing.assert_array_equal(old, new)

@@ -69,7 +69,9 @@ def test_groups_and_their_members(case):
         assert group.channels == known["groups"][root]
         assert group.exact
         ours = {(m.layer.name, m.role == "in") for m in group.members}
-        theirs = {(layer, side == "in") for layer, side in known["members"][root]}
+        theirs = {
+            (layer, side == "in") for layer, side in known["members"][root]
+        }
         assert ours == theirs
     assert [g.reason for g in graph.groups if g.frozen] == [
         "the model returns them"
@@ -103,14 +105,20 @@ def test_what_goes_and_what_is_left(case):
     found = by_root(graph, facts()[name]["groups"])
     for key, known in pruned_cases(name):
         criterion, scope, ratio = key.rsplit("_", 2)
-        scores = BatchNormScale().scores(graph) if criterion == "bn_scale" else {
-            group.name: values()[f"{name}/importance/{criterion}/{root}"]
-            for root, group in found.items()
-        }
+        scores = (
+            BatchNormScale().scores(graph)
+            if criterion == "bn_scale"
+            else {
+                group.name: values()[f"{name}/importance/{criterion}/{root}"]
+                for root, group in found.items()
+            }
+        )
         plan = graph.plan(
             scores, ratio=float(ratio), scope=scope, max_ratio=0.99
         )
-        removed = {root: plan.removed.get(g.name, []) for root, g in found.items()}
+        removed = {
+            root: plan.removed.get(g.name, []) for root, g in found.items()
+        }
         assert removed == {
             root: sorted(known["removed"].get(root, [])) for root in found
         }, key

@@ -52,7 +52,9 @@ def test_reference_nets_are_opened_into_keras_layers(name, tmp_path):
     assert plan.multiply_adds[1] == counted.multiply_adds
     assert plan.multiply_adds[0] == tfdeep.models.multiply_adds(model)
     packages = {type(layer).__module__.split(".")[0] for layer in small.layers}
-    assert packages == ({"keras", "tfdeep"} if name == "stochastic" else {"keras"})
+    assert packages == (
+        {"keras", "tfdeep"} if name == "stochastic" else {"keras"}
+    )
     small.save(tmp_path / "small.keras")
     if name != "stochastic":
         assert "tfdeep" not in small.to_json()
@@ -72,7 +74,9 @@ def test_what_still_needs_this_package_is_said():
 
 
 def test_group_norm_is_not_exact():
-    model = filled(tfdeep.models.ResNet(8, norm="group", norm_groups=4, **SHAPE))
+    model = filled(
+        tfdeep.models.ResNet(8, norm="group", norm_groups=4, **SHAPE)
+    )
     graph, plan, small = pruned(model)
     assert plan.inexact
     found = verify(model, small, plan, inputs_for(model))
@@ -91,7 +95,9 @@ def test_standardized_convolutions_keep_what_they_take():
 def test_stacked_blocks_become_plain_ones():
     model = filled(tfdeep.models.ResNet(20, stacked=True, **SHAPE))
     graph = ChannelGraph(model)
-    assert any("tfdeep.models.unstack" in (g.reason or "") for g in graph.groups)
+    assert any(
+        "tfdeep.models.unstack" in (g.reason or "") for g in graph.groups
+    )
     small = prune(model, 0.3, scope="local")
     assert small.count_params() < 0.6 * model.count_params()
     plain = tfdeep.models.unstack(model)

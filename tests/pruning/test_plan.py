@@ -91,9 +91,14 @@ class TestFloors:
         scores = {g.name: np.zeros(g.channels) for g in graph.free}
         plan = graph.plan(scores, ratio=0.999, max_ratio=0.999)
         assert all(after >= 1 for _, after in plan.widths.values())
-        assert min(plan.compact(graph.model).predict(
-            np.ones((1, 6, 6, 3), "float32"), verbose=0
-        ).shape) >= 1
+        assert (
+            min(
+                plan.compact(graph.model)
+                .predict(np.ones((1, 6, 6, 3), "float32"), verbose=0)
+                .shape
+            )
+            >= 1
+        )
 
     def test_round_to_gives_back(self):
         graph = ChannelGraph(chain(30, 20))
@@ -156,14 +161,20 @@ class TestBudgets:
 
 
 class TestRefused:
-    @pytest.mark.parametrize("ratio", [1, 1.0, -0.1, "half", True, float("nan")])
+    @pytest.mark.parametrize(
+        "ratio", [1, 1.0, -0.1, "half", True, float("nan")]
+    )
     def test_ratio(self, two, ratio):
         with pytest.raises(ValueError, match=r"`ratio` must be .* \[0, 1\)"):
             two.plan(SCORES, ratio=ratio)
 
     @pytest.mark.parametrize(
         "settings",
-        [{}, {"ratio": 0.5, "max_parameters": 9}, {"ratio": 0.1, "scope": {"d0": 0.1}}],
+        [
+            {},
+            {"ratio": 0.5, "max_parameters": 9},
+            {"ratio": 0.1, "scope": {"d0": 0.1}},
+        ],
     )
     def test_targets(self, two, settings):
         with pytest.raises(ValueError, match="Exactly one of `ratio`"):

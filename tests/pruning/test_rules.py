@@ -188,7 +188,9 @@ def test_members_say_what_goes_along():
     x = layers.BatchNormalization(name="norm")(x)
     model = keras.Model(i, head(conv(4, "b")(x)))
     group, *_ = ChannelGraph(model).free
-    found = {(m.layer.name, m.variable.name, m.axis, m.role) for m in group.members}
+    found = {
+        (m.layer.name, m.variable.name, m.axis, m.role) for m in group.members
+    }
     assert found == {
         ("a", "kernel", 3, "out"),
         ("a", "bias", 0, "parameter"),

@@ -138,7 +138,9 @@ def attention():
     x = layers.Add()([x, y])
     y = layers.GroupQueryAttention(2, 4, 2, name="gqa")(x, x)
     x = layers.Add()([x, y])
-    y = layers.EinsumDense("btd,df->btf", (None, 10), bias_axes="f", name="up")(x)
+    y = layers.EinsumDense("btd,df->btf", (None, 10), bias_axes="f", name="up")(
+        x
+    )
     y = layers.Dense(8, name="down")(ops.gelu(y))
     x = layers.Add()([x, y])
     return keras.Model(i, layers.Dense(3)(layers.GlobalMaxPooling1D()(x)))
@@ -260,7 +262,9 @@ def rms_norm():
 
 def unit_norm():
     i = keras.Input((5, 4))
-    x = layers.UnitNormalization(name="norm")(layers.Dense(8, "sigmoid", name="low")(i))
+    x = layers.UnitNormalization(name="norm")(
+        layers.Dense(8, "sigmoid", name="low")(i)
+    )
     return keras.Model(i, layers.Dense(2)(ops.normalize(x)))
 
 

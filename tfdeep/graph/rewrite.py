@@ -304,9 +304,7 @@ def _other_shapes(inputs: list, before: tuple, after: tuple) -> dict:
     before, after = tree.flatten(before), tree.flatten(after)
     for tensor, old, new in zip(inputs, before, after, strict=False):
         sizes = zip(tensor.shape, old.shape, new.shape, strict=True)
-        shape = tuple(
-            known if was == now else now for known, was, now in sizes
-        )
+        shape = tuple(known if was == now else now for known, was, now in sizes)
         if shape != tuple(tensor.shape):
             found[id(tensor)] = shape
     return found

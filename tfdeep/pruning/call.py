@@ -89,6 +89,15 @@ class ChannelCall:
         """The shapes of the symbolic tensors among the arguments."""
         return [tuple(each.shape) for each in self.call.inputs]
 
+    @property
+    def axes(self) -> list[int] | None:
+        """The `axis` of the layer, counted from 0; `None` if it means all."""
+        axis, rank = getattr(self.layer, "axis", -1), len(self.shapes[0])
+        if axis is None:
+            return None
+        axes = axis if isinstance(axis, (list, tuple)) else [axis]
+        return [each % rank for each in axes]
+
     def of(self, value: Any) -> Channels | None:
         """The channels of one of the arguments."""
         return self._known.get(id(value))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from tfdeep.keras_internals import layers_of
 from tfdeep.pruning.call import Axis
 from tfdeep.pruning.report import Report, table
 from tfdeep.pruning.trace import trace
+from tfdeep.visualization.bars import bar_chart
 
 ON_UNKNOWN = ("freeze", "error")
 
@@ -142,14 +144,17 @@ class ChannelGraph(Report):
             graph.inputs, graph.outputs, graph.calls, on_unknown
         )
         opened = self.tracer.opened.values()
-        self._calls = [*graph.calls, *(c for each in opened for c in each.calls)]
+        self._calls = [
+            *graph.calls,
+            *(c for each in opened for c in each.calls),
+        ]
         self.on_unknown = on_unknown
         self.exclude = _patterns(exclude)
         labels = self.tracer.record.labels
         for pattern in self.exclude:
             labels.freeze(self.made_by(pattern), "it is excluded")
-        self._root = labels.roots(np.arange(len(labels.parent)))
-        self.groups = _groups(self.tracer.record)
+        self._root = labels.table()
+        self.groups = _groups(self.tracer.record, self._root)
 
     @property
     def free(self) -> list[ChannelGroup]:
@@ -294,12 +299,10 @@ class ChannelGraph(Report):
         Returns:
             A matplotlib figure.
         """
-        from tfdeep.pruning.drawing import bars
-
         names = [group.name for group in self.groups]
         total = [group.channels for group in self.groups]
         free = [0 if g.frozen else g.channels for g in self.groups]
-        return bars(names, {"frozen": total, "free": free}, path)
+        return bar_chart(names, {"frozen": total, "free": free}, path)
 
 
 def _patterns(exclude: Any) -> list:
@@ -331,30 +334,29 @@ def _check_weights(model: keras.Model) -> None:
         )
 
 
-def _groups(record) -> list[ChannelGroup]:
-    """Classes of labels, sorted by the blocks that they are in."""
+def _groups(record, table: np.ndarray) -> list[ChannelGroup]:
+    """Classes of labels, sorted by the blocks that they are in.
+
+    Args:
+        record: what rules have said.
+        table: the root of each label.
+    """
     labels = record.labels
     frozen, mixed = labels.frozen(), labels.mixed()
     blocks: dict[int, list[int]] = {}
     for number, block in enumerate(labels.blocks):
-        for root in labels.roots(block.labels).tolist():
-            found = blocks.setdefault(root, [])
-            if not found or found[-1] != number:
-                found.append(number)
+        for root in dict.fromkeys(table[block.labels].tolist()):
+            blocks.setdefault(root, []).append(number)
     parts: dict[tuple, list[int]] = {}
     for root, numbers in blocks.items():
         key = (tuple(numbers), frozen.get(root), mixed.get(root))
         parts.setdefault(key, []).append(root)
     groups: list[ChannelGroup] = []
-    names: dict[str, int] = {}
-    place: dict[int, tuple[int, int]] = {}
+    names: Counter = Counter()
     for (numbers, reason, by), roots in parts.items():
         name = labels.blocks[numbers[0]].path
-        names[name] = names.get(name, 0) + 1
+        names[name] += 1
         name += f":{names[name]}" if names[name] > 1 else ""
-        place.update(
-            {root: (len(groups), n) for n, root in enumerate(roots)}
-        )
         groups.append(
             ChannelGroup(
                 name,
@@ -366,24 +368,30 @@ def _groups(record) -> list[ChannelGroup]:
                 roots=np.array(roots),
             )
         )
-    for axis in record.axes.values():
-        _add_members(axis, labels.roots(axis.labels), groups, place)
+    _add_members(record, table, groups)
     for group in groups:
         if not group.frozen and all(m.role == "in" for m in group.members):
             group.frozen, group.reason = True, "no weights make them"
     return groups
 
 
-def _add_members(axis: Axis, roots, groups, place) -> None:
-    found = [place.get(root, (-1, -1)) for root in roots.tolist()]
-    numbers, places = np.array(found).T
-    for number in np.unique(numbers[numbers >= 0]).tolist():
-        groups[number].members.append(
-            Member(
-                axis.layer,
-                axis.variable,
-                axis.axis,
-                axis.role,
-                np.where(numbers == number, places, -1),
-            )
-        )
+def _add_members(record, table: np.ndarray, groups: list) -> None:
+    owner = np.full(len(table), -1)
+    place = np.full(len(table), -1)
+    for number, group in enumerate(groups):
+        owner[group.roots] = number
+        place[group.roots] = np.arange(group.channels)
+    for axis in record.axes.values():
+        roots = table[axis.labels]
+        owners, places = owner[roots], place[roots]
+        for number in dict.fromkeys(owners.tolist()):
+            if number >= 0:
+                groups[number].members.append(
+                    Member(
+                        axis.layer,
+                        axis.variable,
+                        axis.axis,
+                        axis.role,
+                        np.where(owners == number, places, -1),
+                    )
+                )

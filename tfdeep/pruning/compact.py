@@ -16,6 +16,7 @@ from tfdeep.keras_internals import layers_of
 from tfdeep.pruning.channels import ChannelGraph
 from tfdeep.pruning.rules.ours import PLAIN, TAKEN_OUT
 
+
 def compact(graph: ChannelGraph, gone, optimizer: str = "keep"):
     """A new model without the channels of these roots.
 
@@ -71,7 +72,8 @@ class Compacting:
         if call.path in self.record.arguments:
             return True
         counted = [
-            labels for labels, _ in self.record.sizes.get(id(operation), {}).values()
+            labels
+            for labels, _ in self.record.sizes.get(id(operation), {}).values()
         ]
         axes = [
             axis.labels

@@ -82,12 +82,20 @@ class Labels:
         found = np.array([self.root(label) for label in unique.tolist()])
         return found[places].reshape(labels.shape)
 
+    def table(self) -> np.ndarray:
+        """`root` of every label, by the label."""
+        parent = np.array(self.parent)
+        while np.any(parent != (above := parent[parent])):
+            parent = above
+        return parent
+
     def tie(self, first, second) -> None:
         """Let labels at the same place of two arrays go only together."""
         first, second = np.broadcast_arrays(first, second)
-        for one, other in zip(
-            first.ravel().tolist(), second.ravel().tolist(), strict=True
-        ):
+        pairs = {
+            *zip(first.ravel().tolist(), second.ravel().tolist(), strict=True)
+        }
+        for one, other in sorted(pairs):
             one, other = self.root(one), self.root(other)
             if one != other:
                 # The older one stays: its layer gives the name.

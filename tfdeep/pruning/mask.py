@@ -35,9 +35,7 @@ def mask(graph: ChannelGraph, gone) -> None:
 
 
 def _is_weight(axis) -> bool:
-    return not (
-        axis.role == "parameter" and "moving_" in axis.variable.path
-    )
+    return not (axis.role == "parameter" and "moving_" in axis.variable.path)
 
 
 def _warn_when_saved(model: keras.Model) -> None:

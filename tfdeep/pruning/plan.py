@@ -14,6 +14,7 @@ from tfdeep.pruning.compact import compact
 from tfdeep.pruning.cost import Costs
 from tfdeep.pruning.mask import mask
 from tfdeep.pruning.report import Report, table
+from tfdeep.visualization.bars import bar_chart
 
 
 class PruningPlan(Report):
@@ -72,9 +73,7 @@ class PruningPlan(Report):
         self.parameters = (costs.parameters(), costs.parameters(gone))
         self.multiply_adds = (costs.multiply_adds(), costs.multiply_adds(gone))
         self.needs = sorted(graph.tracer.staying)
-        self.inexact = [
-            name for name in self.removed if not groups[name].exact
-        ]
+        self.inexact = [name for name in self.removed if not groups[name].exact]
 
     def graph_of(self, model: keras.Model) -> ChannelGraph:
         """The `ChannelGraph` of a model that this plan fits.
@@ -175,9 +174,12 @@ class PruningPlan(Report):
 
     def __str__(self) -> str:
         head = ("layer", "before", "after", "parameters", "multiply-adds")
-        total = ("total", "", "", *(
-            after for _, after in (self.parameters, self.multiply_adds)
-        ))
+        total = (
+            "total",
+            "",
+            "",
+            *(after for _, after in (self.parameters, self.multiply_adds)),
+        )
         lines = [table(head, [*self.rows, total])]
         if self.inexact:
             lines.append(
@@ -196,11 +198,9 @@ class PruningPlan(Report):
         Returns:
             A matplotlib figure.
         """
-        from tfdeep.pruning.drawing import bars
-
         before = [old for old, _ in self.widths.values()]
         after = [new for _, new in self.widths.values()]
-        return bars(
+        return bar_chart(
             list(self.widths), {"removed": before, "kept": after}, path
         )
 

@@ -25,9 +25,7 @@ def table(head: tuple, rows: list[tuple]) -> str:
     return "\n".join(
         "  ".join(
             text.ljust(size) if column == 0 else text.rjust(size)
-            for column, (text, size) in enumerate(
-                zip(row, sizes, strict=True)
-            )
+            for column, (text, size) in enumerate(zip(row, sizes, strict=True))
         ).rstrip()
         for row in texts
     )

@@ -19,7 +19,6 @@ from tfdeep.graph.opening import (
 from tfdeep.graph.trace import calls_between, ends
 from tfdeep.inside import is_graph
 from tfdeep.layers import StochasticBlock, StochasticDepth
-import tfdeep.pruning.rules
 from tfdeep.pruning.call import ChannelCall, Record, listed
 from tfdeep.pruning.labels import Channels
 from tfdeep.pruning.registry import rule_for
@@ -265,5 +264,3 @@ def trace(
             stacklevel=4,
         )
     return tracer
-
-

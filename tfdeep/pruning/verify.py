@@ -11,6 +11,7 @@ from tfdeep.graph import rewrite
 from tfdeep.pruning.mask import mask
 from tfdeep.pruning.plan import PruningPlan, gone_in
 from tfdeep.pruning.report import Report
+from tfdeep.visualization.bars import bar_chart
 
 # Of the largest output, what rounding may make of it.
 TOLERANCE = {"float64": 1e-10, "float32": 5e-6}
@@ -55,10 +56,8 @@ class Verification(Report):
         Returns:
             A matplotlib figure.
         """
-        from tfdeep.pruning.drawing import bars
-
         found = {"largest difference": [self.max_error]}
-        return bars(["outputs"], found, path)
+        return bar_chart(["outputs"], found, path)
 
 
 def verify(

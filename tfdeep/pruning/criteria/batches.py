@@ -40,9 +40,7 @@ def batches(x: Any, y: Any, batch_size: int) -> list[tuple]:
         ]
     if not found:
         raise ValueError("`x` must have at least one example. Received: none")
-    return [
-        tree.map_structure(ops.convert_to_tensor, batch) for batch in found
-    ]
+    return [tree.map_structure(ops.convert_to_tensor, batch) for batch in found]
 
 
 def loss_function(model: keras.Model, loss: Any) -> Callable:
@@ -97,7 +95,9 @@ def _sum_of(model: keras.Model, given: Any) -> Callable:
                 for name in names
                 if given.get(name) is not None
             )
-        triples = zip(given, tree.flatten(y), tree.flatten(outputs), strict=True)
+        triples = zip(
+            given, tree.flatten(y), tree.flatten(outputs), strict=True
+        )
         return sum(
             _loss(each)(target, output)
             for each, target, output in triples

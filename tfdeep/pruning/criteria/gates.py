@@ -80,9 +80,7 @@ class Gates:
         run = backend.compiled_pullback(
             lambda primals, data: (self.loss(primals[0], *data), ())
         )
-        return lambda z, x, y: float(
-            run([ops.convert_to_tensor(z)], (x, y))[0]
-        )
+        return lambda z, x, y: float(run([ops.convert_to_tensor(z)], (x, y))[0])
 
     def second_order(self) -> Callable:
         """A function `(z, x, y) -> diagonal of the Hessian by the gates`."""

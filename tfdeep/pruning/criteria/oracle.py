@@ -61,7 +61,7 @@ class Oracle:
         data = batches(x, y, batch_size)
         gates = Gates(graph, loss_function(graph.model, loss), training)
         measure = gates.value()
-        chosen = np.arange(gates.channels)
+        chosen = np.arange(gates.channels, dtype=float)
         if self.max_channels is not None:
             count = min(self.max_channels, gates.channels)
             chosen = np.linspace(0, gates.channels - 1, count).round()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfdeep.pruning.report import Report, table
+from tfdeep.visualization.bars import bar_chart
 
 
 class Correlation(NamedTuple):
@@ -76,7 +77,9 @@ class Scores(Report, Mapping):
         two = np.concatenate([other[name] for name in common]).astype(float)
         finite = np.isfinite(one) & np.isfinite(two)
         one, two = one[finite], two[finite]
-        return Correlation(_pearson(one, two), _pearson(_ranks(one), _ranks(two)))
+        return Correlation(
+            _pearson(one, two), _pearson(_ranks(one), _ranks(two))
+        )
 
     def to_dict(self) -> dict:
         """The scores in the types of JSON."""
@@ -84,7 +87,13 @@ class Scores(Report, Mapping):
 
     def __str__(self) -> str:
         rows = [
-            (name, len(v), f"{v.min():.3g}", f"{v.mean():.3g}", f"{v.max():.3g}")
+            (
+                name,
+                len(v),
+                f"{v.min():.3g}",
+                f"{v.mean():.3g}",
+                f"{v.max():.3g}",
+            )
             for name, v in self.items()
         ]
         return table(("group", "channels", "least", "mean", "largest"), rows)
@@ -98,10 +107,8 @@ class Scores(Report, Mapping):
         Returns:
             A matplotlib figure.
         """
-        from tfdeep.pruning.drawing import bars
-
         means = [float(values.mean()) for values in self.values()]
-        return bars(list(self), {"mean score": means}, path)
+        return bar_chart(list(self), {"mean score": means}, path)
 
 
 def _pearson(one: np.ndarray, two: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -87,8 +88,7 @@ class Taylor:
         check_choice("reduce", reduce, REDUCTIONS)
         if order == 2 and form != "gate":
             raise ValueError(
-                "`form` must be 'gate' with order=2. Received: "
-                f"form={form!r}"
+                f"`form` must be 'gate' with order=2. Received: form={form!r}"
             )
         self.order = order
         self.form = form
@@ -216,10 +216,8 @@ class Taylor:
 
 def _is_affine(member) -> bool:
     """Whether it is gamma or beta of a batch normalization."""
-    from keras.layers import BatchNormalization
-
     layer, variable = member.layer, member.variable
-    return isinstance(layer, BatchNormalization) and (
+    return isinstance(layer, keras.layers.BatchNormalization) and (
         variable is layer.gamma or variable is layer.beta
     )
 

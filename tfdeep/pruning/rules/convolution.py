@@ -1,5 +1,7 @@
 """Convolutions: filters make channels, kernels take them."""
 
+from typing import Any
+
 import numpy as np
 from keras import layers
 
@@ -18,6 +20,14 @@ def channel_axis(call: ChannelCall) -> int:
 def taken(call: ChannelCall):
     """The labels of the only input's channels, or `None`."""
     return call.on(call.inputs[0], channel_axis(call), len(call.shapes[0]))
+
+
+def _repeated(labels: Any, times: int) -> Any:
+    return None if labels is None else np.repeat(labels, times)
+
+
+def _channels(call: ChannelCall, labels: Any) -> Channels | None:
+    return None if labels is None else Channels(channel_axis(call), labels)
 
 
 @channel_rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
@@ -40,12 +50,12 @@ def _grouped(call: ChannelCall, x):
     each = layer.filters // groups
     if layer.kernel.shape[-2] == 1:  # Depthwise: a group for each channel.
         call.takes(layer.kernel, -2, None)
-        made = None if x is None else np.repeat(x, each)
+        made = _repeated(x, each)
         call.makes(layer.kernel, -1, made)
         call.scales(layer.bias, 0, made)
         call.counts("filters", made)
         call.counts("groups", x)
-        return activated(call, None if x is None else Channels(axis, made))
+        return activated(call, _channels(call, made))
     made = call.new(layer.filters)
     call.tie(made.reshape(groups, each), made[:each])
     if x is not None:
@@ -81,12 +91,10 @@ def depthwise(call: ChannelCall):
     """Each channel has filters of its own."""
     layer = call.layer
     x = taken(call)
-    made = None if x is None else np.repeat(x, layer.depth_multiplier)
+    made = _repeated(x, layer.depth_multiplier)
     call.scales(layer.kernel, -2, x)
     call.scales(layer.bias, 0, made)
-    return activated(
-        call, None if x is None else Channels(channel_axis(call), made)
-    )
+    return activated(call, _channels(call, made))
 
 
 @channel_rule(layers.SeparableConv1D, layers.SeparableConv2D)
@@ -94,7 +102,7 @@ def separable(call: ChannelCall):
     """A depthwise convolution, and one that takes what it makes."""
     layer = call.layer
     x = taken(call)
-    between = None if x is None else np.repeat(x, layer.depth_multiplier)
+    between = _repeated(x, layer.depth_multiplier)
     made = call.new(layer.filters)
     call.scales(layer.depthwise_kernel, -2, x)
     call.takes(layer.pointwise_kernel, -2, between)

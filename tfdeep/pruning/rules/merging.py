@@ -85,12 +85,14 @@ def concatenated(call: ChannelCall):
 def _side_by_side(call: ChannelCall, axis: int):
     """Channels of several tensors on one axis, that is not the joined one."""
     first = call.inputs[0]
-    if any(c is None or c.axis != first.axis for c in call.inputs):
+    if first is None or any(
+        c is None or c.axis != first.axis for c in call.inputs
+    ):
         call.freeze_inputs(f"{call.path} meets what is fixed with them")
         return None
     if first.axis == axis:
         return None
-    for channels in call.inputs[1:]:
+    for channels in filter(None, call.inputs[1:]):
         call.tie(first.labels, channels.labels)
     return first
 

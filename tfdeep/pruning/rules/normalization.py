@@ -17,17 +17,15 @@ def batch_norm(call: ChannelCall):
     return None if labels is None else call.inputs[0]
 
 
-@channel_rule(layers.LayerNormalization, layers.RMSNormalization)
+@channel_rule(
+    layers.LayerNormalization,
+    layers.RMSNormalization,
+    layers.UnitNormalization,
+)
 def layer_norm(call: ChannelCall):
     """Exact along other axes than that of the channels."""
-    layer, rank = call.layer, len(call.shapes[0])
-    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-    return _across(call, [axis % rank for axis in axes])
-
-
-def _across(call: ChannelCall, axes: list[int]):
-    (channels,) = call.inputs
-    if channels is None:
+    channels, axes = call.inputs[0], call.axes
+    if channels is None or axes is None:
         return None
     if channels.axis in axes:
         call.mixes(channels.labels)
@@ -52,14 +50,6 @@ def group_norm(call: ChannelCall):
     for variable in layer.weights:
         call.scales(variable, 0, labels)
     return call.inputs[0]
-
-
-@channel_rule(layers.UnitNormalization)
-def unit_norm(call: ChannelCall):
-    """A length of all channels together."""
-    axes, rank = call.layer.axis, len(call.shapes[0])
-    axes = axes if isinstance(axes, (list, tuple)) else [axes]
-    return _across(call, [axis % rank for axis in axes])
 
 
 @channel_rule(layers.PReLU)

@@ -73,5 +73,3 @@ def frozen(call: ChannelCall):
     call.freeze_inputs(
         f"{call.path} ({type(call.layer).__name__}) has one width throughout"
     )
-
-

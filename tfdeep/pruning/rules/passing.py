@@ -44,14 +44,8 @@ def activation(call: ChannelCall):
 @channel_rule(layers.Softmax, *MIXING)
 def softmax(call: ChannelCall):
     """Along another axis it leaves channels by themselves."""
-    (channels,) = call.inputs
-    axes = getattr(call.layer, "axis", -1)
-    axes = axes if isinstance(axes, (list, tuple)) else [axes]
-    rank = len(call.shapes[0])
-    if channels is not None and (
-        channels.axis in [axis % rank for axis in axes if axis is not None]
-        or None in axes
-    ):
+    channels, axes = call.inputs[0], call.axes
+    if channels is not None and (axes is None or channels.axis in axes):
         call.freeze(channels, f"{call.path} takes them together")
         return None
     return channels
@@ -61,13 +55,11 @@ def softmax(call: ChannelCall):
 def lengths(call: ChannelCall):
     """Lengths of all channels together."""
     (channels, *others) = call.inputs
-    axes, rank = getattr(call.layer, "axis", -1), len(call.shapes[0])
-    axes = axes if isinstance(axes, (list, tuple)) else [axes]
     constants = [x for x in call.call.args[1:] if x is not None]
     if constants or others:
         call.freeze_inputs(f"{call.path} has a constant for each channel")
         return None
-    if channels is not None and channels.axis in [a % rank for a in axes]:
+    if channels is not None and channels.axis in (call.axes or ()):
         call.mixes(channels.labels)
     return channels
 

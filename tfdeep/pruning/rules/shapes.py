@@ -1,6 +1,7 @@
 """What moves channels to other axes, cuts them up or repeats them."""
 
 import math
+from typing import Any
 
 import numpy as np
 from keras import layers
@@ -121,9 +122,7 @@ def swapped(call: ChannelCall):
 def moved_axes(call: ChannelCall):
     """Axes in other places."""
     marks = np.zeros(tuple(range(1, len(call.shapes[0]) + 1)))
-    shape = np.moveaxis(
-        marks, call.layer.source, call.layer.destination
-    ).shape
+    shape = np.moveaxis(marks, call.layer.source, call.layer.destination).shape
     return _moved(call.inputs[0], [size - 1 for size in shape])
 
 
@@ -154,14 +153,15 @@ def squeezed(call: ChannelCall):
     channels, shape = call.inputs[0], call.shapes[0]
     if channels is None:
         return None
-    axes = call.layer.axis
+    axes = call.axes
     if axes is None:
         axes = [axis for axis, size in enumerate(shape) if size == 1]
-    axes = axes if isinstance(axes, (list, tuple)) else [axes]
-    return _without(call, channels, [axis % len(shape) for axis in axes])
+    return _without(call, channels, axes)
 
 
-def _without(call: ChannelCall, channels: Channels, gone) -> Channels | None:
+def _without(
+    call: ChannelCall, channels: Channels, gone: list[int]
+) -> Channels | None:
     if channels.axis in gone:
         call.freeze(channels, f"{call.path} takes them together")
         return None
@@ -177,16 +177,13 @@ norm prod std sum var ptp quantile""".split()
 @channel_rule(*REDUCTIONS)
 def reduced(call: ChannelCall):
     """Along another axis it leaves channels by themselves."""
-    channels, rank = call.inputs[0], len(call.shapes[0])
-    axes = getattr(call.layer, "axis", None)
+    channels, axes = call.inputs[0], call.axes
     if channels is None:
         return None
     if axes is None or len(call.inputs) > 1:
         call.freeze_inputs(f"{call.path} takes them together")
         return None
-    axes = axes if isinstance(axes, (list, tuple)) else [axes]
-    gone = [axis % rank for axis in axes]
-    left = _without(call, channels, gone)
+    left = _without(call, channels, axes)
     keeps = getattr(call.layer, "keepdims", False)
     return channels if keeps and left is not None else left
 
@@ -194,12 +191,10 @@ def reduced(call: ChannelCall):
 @channel_rule("cumsum", "cumprod", "diff", "sort", "argsort", "roll")
 def along(call: ChannelCall):
     """Along another axis it leaves channels by themselves."""
-    channels, rank = call.inputs[0], len(call.shapes[0])
-    axis = getattr(call.layer, "axis", None)
+    channels, axes = call.inputs[0], call.axes
     if channels is None:
         return None
-    axes = axis if isinstance(axis, (list, tuple)) else [axis]
-    if None in axes or channels.axis in [a % rank for a in axes]:
+    if axes is None or channels.axis in axes:
         call.freeze(channels, f"{call.path} takes them together")
         return None
     return channels
@@ -208,12 +203,10 @@ def along(call: ChannelCall):
 @channel_rule("flip")
 def flipped(call: ChannelCall):
     """The other way round."""
-    channels, rank = call.inputs[0], len(call.shapes[0])
-    axes = call.layer.axis
+    channels, axes = call.inputs[0], call.axes
     if channels is None:
         return None
-    axes = axes if isinstance(axes, (list, tuple)) else [axes]
-    if None in axes or channels.axis in [a % rank for a in axes]:
+    if axes is None or channels.axis in axes:
         return Channels(channels.axis, channels.labels[::-1])
     return channels
 
@@ -382,7 +375,7 @@ def taken(call: ChannelCall):
     axis = call.layer.axis
     if channels is None:
         return None
-    indices = call.call.args[1] if len(call.call.args) > 1 else None
+    indices: Any = call.call.args[1] if len(call.call.args) > 1 else None
     numbers = isinstance(indices, (list, tuple, np.ndarray))
     if axis is None or not numbers or np.ndim(indices) != 1:
         call.freeze_inputs(f"{call.path} picks them by number")

@@ -1,3 +1,0 @@
-"""Bars of reports of pruning."""
-
-from tfdeep.visualization.figure import figure
