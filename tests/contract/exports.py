@@ -54,6 +54,7 @@ LISTED = {
         "models.stack",
         "models.unstack",
         "privacy.replace_batch_norm",
+        "pruning.prune",
     ],
     "optimizer": [
         f"privacy.tf_privacy.{name}"
@@ -159,20 +160,23 @@ PLAIN = {
         "privacy.NotPrivateError",
         "privacy.validate",
     ],
-    "tests/pruning/test_compact.py": ["pruning.prune"],
     "tests/pruning/test_criteria.py": [
         "pruning.BatchNormScale",
+        "pruning.Correlation",
         "pruning.Magnitude",
         "pruning.Oracle",
         "pruning.Random",
         "pruning.Scores",
         "pruning.Taylor",
     ],
-    "tests/pruning/test_exact.py": ["pruning.verify"],
+    "tests/pruning/test_exact.py": ["pruning.Verification", "pruning.verify"],
     "tests/pruning/test_plan.py": ["pruning.PruningPlan", "pruning.load_plan"],
     "tests/pruning/test_rules.py": [
+        "pruning.ChannelCall",
         "pruning.ChannelGraph",
+        "pruning.ChannelGroup",
         "pruning.Channels",
+        "pruning.Member",
         "pruning.channel_rule",
     ],
     "tests/recipes/test_recipes.py": [
@@ -214,6 +218,11 @@ MET_BY = {
     "initializers.SignalReport": "propagate",
     "layers.ResidualBlock": "BasicBlock",
     "privacy.Mechanism": "GaussianMechanism",
+    "pruning.ChannelCall": "channel_rule",
+    "pruning.ChannelGroup": "ChannelGraph",
+    "pruning.Correlation": "Scores",
+    "pruning.Member": "ChannelGraph",
+    "pruning.Verification": "verify",
     "recipes.MODULES": "recipes",
     "training.Reach": "describe_reach",
 }

@@ -3,7 +3,7 @@
 in place    AutoInit and GradInit: the same model comes back; frozen
             weights, configuration and optimizer stay as they are; equal
             seeds give equal weights; weights stay finite
-a new one   stack, unstack, replace, replace_batch_norm,
+a new one   prune, stack, unstack, replace, replace_batch_norm,
             capsule_classifier: the given model keeps its weights and its
             configuration; the new one is saved and loads in a fresh process;
             where nothing is to be changed it returns what the given one does
@@ -25,6 +25,7 @@ from tests.contract.hard_models import HARD_MODELS, SHAPE, batch_norm, net
 from tests.contract.harness import BACKEND, targets
 from tfdeep.models import replace, stack, unstack
 from tfdeep.privacy import replace_batch_norm
+from tfdeep.pruning import prune
 
 X = np.random.default_rng(0).normal(size=(16, *SHAPE)).astype("float32")
 IMAGES = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")
@@ -96,6 +97,7 @@ def other_convolutions(model):
 # Of each that makes a new model: a model to change, and one that it returns
 # unchanged in what it computes.
 NEW = {
+    "prune": (prune, normalized, unnormalized),
     "replace": (other_convolutions, normalized, normalized),
     "stack": (stack, blocks, blocks),
     "unstack": (unstack, repeated, repeated),

@@ -9,12 +9,12 @@ import pytest
 import tfdeep
 from tests.helpers import BACKEND
 from tests.pruning.zoo import inputs_for
-from tfdeep.pruning import ChannelGraph, Magnitude, verify
+from tfdeep.pruning import ChannelGraph, Magnitude, PruningPlan, verify
 
 SMALL = {
     "MobileNet": {"input_shape": (32, 32, 3), "alpha": 0.25},
     "MobileNetV2": {"input_shape": (32, 32, 3), "alpha": 0.35},
-    "EfficientNetB0": {"input_shape": (32, 32, 3)},
+    "MobileNetV3Small": {"input_shape": (32, 32, 3)},
 }
 # Free channels, and millions of parameters before and after.
 FACTS = {
@@ -101,6 +101,7 @@ def test_nets_of_keras_are_exact(name, precision):
         size = SIZES.get(name, 75)
         model = application(name, input_shape=(size, size, 3))
         graph, plan, _, found, (analysed, compacted) = check(model)
+        scores = Magnitude(1, "mean").scores(graph)
         begin = time.process_time()
         keras.models.clone_model(model)
         cloned = time.process_time() - begin
@@ -113,7 +114,14 @@ def test_nets_of_keras_are_exact(name, precision):
     if channels is not None:
         assert sum(group.channels for group in graph.free) == channels
         assert plan.parameters[0] / 1e6 == pytest.approx(whole, rel=0.01)
-        assert plan.parameters[1] / 1e6 == pytest.approx(left, rel=0.01)
+        # Those figures are of widths rounded up: of 32 channels 9 go, not 10.
+        removed = {
+            name: np.argsort(scores[name])[: 3 * len(scores[name]) // 10]
+            for name in scores
+        }
+        rounded = PruningPlan(removed, graph).parameters[1]
+        assert rounded / 1e6 == pytest.approx(left, rel=0.01)
+        assert 0.96 * rounded <= plan.parameters[1] <= rounded
     assert analysed <= 2 and compacted <= 20
     assert compacted <= 2 * cloned + 1  # A second, for what Python collects.
 
