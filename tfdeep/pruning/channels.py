@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -223,36 +223,74 @@ class ChannelGraph(Report):
         text = json.dumps(content)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def plan(self, scores, **settings):
-        """Choose channels by their scores; see `PruningPlan`.
+    def plan(
+        self,
+        scores: Mapping,
+        *,
+        ratio: float | None = None,
+        max_parameters: float | None = None,
+        max_multiply_adds: float | None = None,
+        scope: str | Mapping = "global",
+        min_channels: int = 1,
+        max_ratio: float = 0.9,
+        round_to: int = 1,
+        exclude: Iterable = (),
+        exact_only: bool = False,
+    ):
+        """Choose channels by their scores: the lowest go.
+
+        Exactly one of `ratio`, `max_parameters`, `max_multiply_adds` and a
+        dict as `scope` says how many.
 
         Args:
             scores: `Scores`, or a dict from names of groups to arrays with a
-                number for each channel. The lowest go. Groups that are not
-                in it keep all channels.
-            **settings: exactly one of `ratio`, the share of the free channels
-                that goes, in [0, 1); `max_parameters` and
-                `max_multiply_adds`, an int or the fraction that remains,
-                never exceeded. And `scope`: `"global"`, one threshold for
-                all groups; `"local"`, the same share of each; or a dict from
-                patterns of paths to ratios. `min_channels` (1) and
-                `max_ratio` (0.9): what each layer keeps at least, and loses
-                at most. `round_to` (1): the multiple that kept widths are
-                rounded up to. `exclude`: what keeps its channels.
-                `exact_only` (`False`): whether groups that are not exact are
-                refused.
+                number for each channel. Groups that are not in it keep all
+                channels.
+            ratio: float in [0, 1), the share of the free channels that goes:
+                n - floor(n (1 - ratio)) of n. Fewer go where floors hold.
+            max_parameters: the number of weights that may be left, statistics
+                of normalization included: an integer, or the fraction that
+                remains. Never exceeded, and no channel more goes than needed.
+            max_multiply_adds: the same of multiply-adds of one example, as
+                `tfdeep.models.count` counts.
+            scope: `"global"`, one threshold for all groups; `"local"`, the
+                same share of each group; or a dict from layers, paths and
+                patterns to ratios, of which the first that means a group
+                counts.
+            min_channels: integer, what each layer keeps at least.
+            max_ratio: float in [0, 1), the share that each layer loses at
+                most.
+            round_to: integer, the multiple that the kept channels of a group
+                are rounded up to.
+            exclude: layers, paths or patterns that keep their channels.
+            exact_only: boolean, whether groups that are not exact keep all
+                channels. To name one in `scope` is an error then.
 
         Returns:
             A `PruningPlan`.
 
         Raises:
+            TypeError: if `scores` are no mapping.
             ValueError: for settings outside these ranges, scores that do not
-                fit, a budget that cannot be met, or an inexact group with
-                `exact_only=True`.
+                fit, or a budget that cannot be met; the message says the
+                least possible.
         """
-        from tfdeep.pruning.choice import chosen
+        from tfdeep.pruning.choice import chosen  # It makes plans of graphs.
 
-        return chosen(self, scores, **settings)
+        return chosen(
+            self,
+            scores,
+            ratio=ratio,
+            budgets={
+                "max_parameters": max_parameters,
+                "max_multiply_adds": max_multiply_adds,
+            },
+            scope=scope,
+            floors=(min_channels, max_ratio),
+            round_to=round_to,
+            exclude=exclude,
+            exact_only=exact_only,
+        )
 
     def to_dict(self) -> dict:
         """The groups in the types of JSON."""

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdeep.keras_internals import weights_of
 from tfdeep.pruning.channels import ChannelGraph
 from tfdeep.pruning.compact import compact
 from tfdeep.pruning.cost import Costs
@@ -109,9 +110,12 @@ class PruningPlan(Report):
             A `keras.Model`.
 
         Raises:
-            ValueError: if the plan does not fit.
+            ValueError: if the plan does not fit, or the optimizer was built
+                for other weights than those of the model.
         """
         graph = self.graph_of(model)
+        if optimizer == "keep":
+            _check_optimizer(model)
         return compact(graph, gone_in(graph, self.removed), optimizer)
 
     def mask(self, model: keras.Model) -> None:
@@ -202,6 +206,23 @@ class PruningPlan(Report):
         after = [new for _, new in self.widths.values()]
         return bar_chart(
             list(self.widths), {"removed": before, "kept": after}, path
+        )
+
+
+def _check_optimizer(model: keras.Model) -> None:
+    """Raise for an optimizer that knows nothing of the model's weights."""
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if optimizer is None or not optimizer.built:
+        return
+    known = {id(variable) for variable in model.variables}
+    others = [v.path for v in weights_of(optimizer) if id(v) not in known]
+    if others:
+        raise ValueError(
+            "`optimizer='keep'` needs an optimizer that was built for this "
+            "model. Received: one that trains "
+            f"{', '.join(others[:3])}, which are weights of another. Compile "
+            "the model again, or pass optimizer='new'"
         )
 
 

@@ -32,4 +32,6 @@ def table(head: tuple, rows: list[tuple]) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "unknown"
     return f"{value:,}" if isinstance(value, int) else str(value)
