@@ -10,6 +10,7 @@ from tfdeep.graph.trace import Call, within
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.reversible_layer import ReversibleLayer
+from tfdeep.layers.sparse_prelu import SparsePReLU
 
 ACTIVATIONS = (
     keras.layers.Activation,
@@ -17,6 +18,7 @@ ACTIVATIONS = (
     keras.layers.LeakyReLU,
     keras.layers.PReLU,
     keras.layers.ELU,
+    SparsePReLU,
 )
 # No signal to keep alive: probabilities, and nothing at all.
 NO_HIDDEN = ("softmax", "log_softmax", "linear")

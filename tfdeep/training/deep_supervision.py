@@ -7,7 +7,7 @@ from tfdeep.checks import check_number
 from tfdeep.graph.select import named
 from tfdeep.training.companions import Companion, companions
 from tfdeep.training.head import Head
-from tfdeep.training.weight_decay import copy_exclusions
+from tfdeep.graph.weight_decay import copy_exclusions
 from tfdeep.training.wrapper import TrainingWrapper
 
 

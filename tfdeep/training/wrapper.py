@@ -19,7 +19,7 @@ from tfdeep.training.stages import Division
 from tfdeep.training.streams import Check
 from tfdeep.training.taps import Interior, Tapped
 from tfdeep.training.watch import check_fit
-from tfdeep.training.weight_decay import exclude_from_weight_decay
+from tfdeep.graph.weight_decay import exclude_from_weight_decay
 
 
 def check_trained_by_keras(model: keras.Model, wrapper: str) -> None:
