@@ -207,7 +207,7 @@ class _Writer:
         sources: dict[int, Source] = {}
         for old, new in self.twins.values():
             if isinstance(old, keras.Layer):
-                _copy_frozen(old, new)
+                copy_frozen(old, new)
                 sources.update(_pairs(old, new))
         for weight, source in self.given.values():
             sources[id(weight)] = _source(weight, source)
@@ -228,8 +228,12 @@ class _Writer:
         return sources
 
 
-def twin_of(operation: Any) -> Any:
+def twin_of(operation: Any, **changes: Any) -> Any:
     """A new layer or operation of the same configuration and name.
+
+    Args:
+        operation: the layer or operation.
+        **changes: what is another in its configuration, such as `name`.
 
     Raises:
         ValueError: if it has no configuration from which it can be made.
@@ -239,11 +243,12 @@ def twin_of(operation: Any) -> Any:
         return keras.layers.Lambda(
             operation.function,
             arguments=operation.arguments,
-            name=operation.name,
             dtype=operation.dtype_policy,
+            **{"name": operation.name, **changes},
         )
     try:
-        return type(operation).from_config(operation.get_config())
+        config = {**operation.get_config(), **changes}
+        return type(operation).from_config(config)
     except (NotImplementedError, TypeError) as error:
         kind = type(operation).__name__
         raise ValueError(
@@ -357,7 +362,7 @@ def _cut(value, kept: tuple):
     return ops.convert_to_tensor(array, dtype=value.dtype)
 
 
-def _copy_frozen(old: keras.Layer, new: keras.Layer) -> None:
+def copy_frozen(old: keras.Layer, new: keras.Layer) -> None:
     """Freeze what is frozen of a layer, however its parts were made."""
     parts = layers_of(old), layers_of(new)
     if len(parts[0]) == len(parts[1]):

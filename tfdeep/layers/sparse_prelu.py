@@ -113,12 +113,12 @@ class SparsePReLU(keras.layers.Layer):
         >>> import numpy as np, tfdeep
         >>> layer = tfdeep.layers.SparsePReLU()
         >>> x = np.array([[-1.0, 2.0, -3.0]], "float32")
-        >>> np.array(layer(x)).tolist()
-        [[0.0, 2.0, 0.0]]
-        >>> layer.slopes.assign([0.0, 0.0, 1.1])
+        >>> (np.array(layer(x)) == np.maximum(x, 0.0)).tolist()
+        [[True, True, True]]
+        >>> _ = layer.slopes.assign([0.0, 0.0, 1.1])
         >>> layer.freeze()
-        >>> np.array(layer(x)).tolist(), layer.active_units
-        ([[0.0, 2.0, -3.0]], 2)
+        >>> (np.array(layer(x)) == x).tolist(), layer.active_units
+        ([[False, True, True]], 2)
     """
 
     def __init__(
