@@ -49,6 +49,7 @@ LISTED = {
     "transform": [
         "initializers.AutoInit",
         "initializers.GradInit",
+        "linearization.fold_linear",
         "linearization.linearize",
         "models.capsule_classifier",
         "models.stack",
@@ -115,6 +116,11 @@ PLAIN = {
         "layers.dynamic_routing",
         "layers.sda_routing",
         "layers.squash",
+    ],
+    "tests/linearization/test_fold.py": [
+        "linearization.Fold",
+        "linearization.Foldable",
+        "linearization.foldable",
     ],
     "tests/linearization/test_linearize.py": ["linearization.left_alone"],
     "tests/linearization/test_path_length.py": [

@@ -3,10 +3,10 @@
 in place    AutoInit and GradInit: the same model comes back; frozen
             weights, configuration and optimizer stay as they are; equal
             seeds give equal weights; weights stay finite
-a new one   stack, unstack, replace_batch_norm, linearize,
-            capsule_classifier: the given model keeps its weights and its configuration; the new
-            one is saved and loads in a fresh process; where nothing is
-            to be changed it returns what the given one does
+a new one   stack, unstack, replace_batch_norm, linearize, fold_linear,
+            capsule_classifier: the given model keeps its weights and its
+            configuration; the new one is saved and loads in a fresh process;
+            where nothing is to be changed it returns what the given one does
 frozen      what was frozen stays so
 refused     what is no model ends in a TypeError or ValueError
 """
@@ -23,7 +23,7 @@ from tests.contract.expected import failing
 from tests.contract.exports import exports_of
 from tests.contract.hard_models import HARD_MODELS, SHAPE, batch_norm, net
 from tests.contract.harness import BACKEND, targets
-from tfdeep.linearization import linearize
+from tfdeep.linearization import fold_linear, linearize
 from tfdeep.models import stack, unstack
 from tfdeep.privacy import replace_batch_norm
 
@@ -81,6 +81,17 @@ def rectified() -> keras.Model:
     )
 
 
+def in_a_row() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 4)),
+            layers.Conv2D(16, 3),
+            layers.BatchNormalization(),
+            layers.Conv2D(4, 1),
+        ]
+    )
+
+
 def unnormalized() -> keras.Model:
     return keras.Sequential(
         [keras.Input((6, 6, 4)), layers.Conv2D(4, 3, name="first")]
@@ -106,6 +117,7 @@ NEW = {
     "unstack": (unstack, repeated, repeated),
     "replace_batch_norm": (replace_batch_norm, normalized, unnormalized),
     "linearize": (linearize, rectified, rectified),
+    "fold_linear": (fold_linear, in_a_row, unnormalized),
     "capsule_classifier": (tfdeep.models.capsule_classifier, capsules, None),
 }
 
@@ -199,7 +211,8 @@ def test_nothing_else_is_changed(name):
 @pytest.mark.parametrize(
     "name",
     failing(
-        "transformed", ["stack", "unstack", "replace_batch_norm", "linearize"]
+        "transformed",
+        ["stack", "unstack", "replace_batch_norm", "linearize", "fold_linear"],
     ),
 )
 def test_what_is_frozen_stays_so(name):

@@ -1,5 +1,11 @@
 """How many nonlinear units a net needs, and what is linear folded away."""
 
+from tfdeep.linearization.fold import (
+    Fold,
+    Foldable,
+    fold_linear,
+    foldable,
+)
 from tfdeep.linearization.linearize import left_alone, linearize
 from tfdeep.linearization.path_length import (
     LayerUnits,
@@ -11,9 +17,13 @@ from tfdeep.linearization.path_rules import path_rule
 from tfdeep.linearization.paths import Paths
 
 __all__ = [
+    "Fold",
+    "Foldable",
     "LayerUnits",
     "PathLength",
     "Paths",
+    "fold_linear",
+    "foldable",
     "left_alone",
     "linearize",
     "path_length",

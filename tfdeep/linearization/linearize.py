@@ -76,7 +76,11 @@ def linearize(
         >>> new.layers[1].active_units
         4
     """
-    settings = {"strength": strength, "power": power, "threshold": threshold}
+    settings: dict[str, Any] = {
+        "strength": strength,
+        "power": power,
+        "threshold": threshold,
+    }
     SparsePReLU(**settings)  # What is out of range is said now.
     calls = graph_of(model).calls
     if is_graph(model) and any(isinstance(x, Repeat) for x in layers_of(model)):
@@ -157,7 +161,7 @@ def hides_units(operation: Any) -> bool:
     )
 
 
-def _by_path(calls: list[Call], exclude: Excluded) -> list:
+def _by_path(calls: list[Call], exclude: Excluded) -> Excluded:
     """Layers that are excluded as the paths of their calls.
 
     In a model that is written out other layers stand for them.
@@ -230,7 +234,7 @@ class _Linearizing:
         last = axis == rank - 1
         layer = SparsePReLU(
             **self.settings,
-            negative_slope=unit.slope,
+            negative_slope=unit.slope or 0.0,
             shared_axes="spatial" if last else shared,
             name=name,
             dtype=_policy(call.operation, tensor),

@@ -80,7 +80,7 @@ class Paths:
         return self
 
     def taken(
-        self, channels: Sequence[int], axis: int | None = None
+        self, channels: Sequence[int] | np.ndarray, axis: int | None = None
     ) -> "Paths":
         """Some channels in another order, or several times.
 
