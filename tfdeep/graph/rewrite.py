@@ -290,7 +290,7 @@ class _Writer:
         sources: dict[int, Source] = {}
         for old, new in self.twins.values():
             if isinstance(old, keras.Layer):
-                _copy_frozen(old, new)
+                copy_frozen(old, new)
                 sources.update(_pairs(old, new))
         for weight, source in self.given.values():
             sources[id(weight)] = _source(weight, source)
@@ -366,7 +366,7 @@ def _cut(value, kept: tuple):
     return ops.convert_to_tensor(array, dtype=value.dtype)
 
 
-def _copy_frozen(old: keras.Layer, new: keras.Layer) -> None:
+def copy_frozen(old: keras.Layer, new: keras.Layer) -> None:
     """Freeze what is frozen of a layer, however its parts were made."""
     parts = layers_of(old), layers_of(new)
     if len(parts[0]) == len(parts[1]):

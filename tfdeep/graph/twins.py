@@ -19,7 +19,7 @@ def twin_of(operation: Any, **changes) -> Any:
 
     Args:
         operation: the layer or operation.
-        **changes: entries of the configuration that are others.
+        **changes: what is another in its configuration, such as `name`.
 
     Raises:
         ValueError: if it has no configuration from which it can be made.
@@ -29,8 +29,8 @@ def twin_of(operation: Any, **changes) -> Any:
         return keras.layers.Lambda(
             operation.function,
             arguments=operation.arguments,
-            name=operation.name,
             dtype=operation.dtype_policy,
+            **{"name": operation.name, **changes},
         )
     try:
         return type(operation).from_config(
