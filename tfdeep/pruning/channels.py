@@ -105,7 +105,6 @@ class ChannelGraph(Report):
 
     Attributes:
         groups: all groups.
-        free: those with channels that can be removed.
 
     Raises:
         TypeError: if `model` is no `keras.Model`.
