@@ -1,6 +1,7 @@
 """What moves channels to other axes or repeats them."""
 
 import math
+
 import numpy as np
 from keras import layers
 
