@@ -20,8 +20,10 @@ MODULES = [
     tfdeep.data,
     tfdeep.initializers,
     tfdeep.layers,
+    tfdeep.linearization,
     tfdeep.losses,
     tfdeep.models,
+    tfdeep.optimizers,
     tfdeep.privacy,
     tfdeep.privacy.audit,
     tfdeep.privacy.tf_privacy,
@@ -49,7 +51,12 @@ LISTED = {
     "transform": [
         "initializers.AutoInit",
         "initializers.GradInit",
+        "linearization.fold_linear",
+        "linearization.linearize",
+        "models.add_drop_path",
+        "models.add_stochastic_depth",
         "models.capsule_classifier",
+        "models.remove_stochastic_depth",
         "models.replace",
         "models.stack",
         "models.unstack",
@@ -81,6 +88,7 @@ PLAIN = {
         "privacy.gradient_rule"
     ],
     "tests/graph/test_rewrite.py": ["graph.Edited", "graph.rewrite"],
+    "tests/graph/test_sections.py": ["graph.Instead", "graph.Section"],
     "tests/graph/test_trace.py": [
         "graph.Call",
         "graph.Graph",
@@ -117,6 +125,20 @@ PLAIN = {
         "layers.sda_routing",
         "layers.squash",
     ],
+    "tests/linearization/test_fold.py": [
+        "linearization.Fold",
+        "linearization.Foldable",
+        "linearization.foldable",
+    ],
+    "tests/linearization/test_linearize.py": ["linearization.left_alone"],
+    "tests/linearization/test_path_length.py": [
+        "linearization.LayerUnits",
+        "linearization.PathLength",
+        "linearization.Paths",
+        "linearization.path_length",
+        "linearization.path_rule",
+        "linearization.sample_path_length",
+    ],
     "tests/losses/test_margin.py": ["losses.margin_loss"],
     "tests/models/test_architecture.py": ["models.Architecture"],
     "tests/models/test_counting.py": [
@@ -124,6 +146,11 @@ PLAIN = {
         "models.count",
         "models.count_rule",
         "models.multiply_adds",
+    ],
+    "tests/models/test_residual_branches.py": [
+        "models.ResidualBranch",
+        "models.ResidualBranches",
+        "models.find_residual_branches",
     ],
     "tests/privacy/audit/test_everything.py": ["privacy.audit.everything"],
     "tests/privacy/audit/test_membership.py": [
@@ -217,6 +244,8 @@ MET_BY = {
     "data.DataInfo": "info",
     "initializers.SignalReport": "propagate",
     "layers.ResidualBlock": "BasicBlock",
+    "models.ResidualBranch": "find_residual_branches",
+    "models.ResidualBranches": "find_residual_branches",
     "privacy.Mechanism": "GaussianMechanism",
     "pruning.ChannelCall": "channel_rule",
     "pruning.ChannelGroup": "ChannelGraph",

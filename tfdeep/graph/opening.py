@@ -12,7 +12,9 @@ from keras import tree
 
 from tfdeep.graph.trace import Call, calls_between, ends
 from tfdeep.inside import Reads, is_graph
+from tfdeep.keras_internals import layers_of
 from tfdeep.masks import mask_of, stand_in
+from tfdeep.untracked import Untracked
 
 
 class CannotOpen(Exception):
@@ -119,7 +121,7 @@ class _Opener(keras.layers.Layer):
     def __init__(self, layer, reads: bool):
         super().__init__(autocast=False)
         self.reads = reads
-        self.opened = lambda: layer  # Keras would track it.
+        self.opened = Untracked(layer)
         self.built = True
         self.outputs: list = []
 
@@ -127,7 +129,7 @@ class _Opener(keras.layers.Layer):
         raise NotImplementedError  # It never meets a tensor.
 
     def compute_output_spec(self, *args, training=None, **kwargs):
-        layer = self.opened()
+        layer = self.opened.value
         if takes_training(layer):
             kwargs["training"] = training
         # Past `__call__`, which would show one call: that of the layer. What
@@ -170,3 +172,28 @@ def takes_training(layer) -> bool:
     if not isinstance(layer, keras.layers.Layer):
         return False
     return "training" in inspect.signature(layer.call).parameters
+
+
+def every_call(calls: list[Call]) -> list[Call]:
+    """The calls and all within them: in nested models, and in open layers.
+
+    A layer that is made of layers and cannot be opened is there without them.
+    """
+    found = []
+    for call in calls:
+        found.append(call)
+        if call.parts:
+            found.extend(every_call(call.parts))
+        elif is_composite(call.operation):
+            try:
+                found.extend(every_call(open_call(call).calls))
+            except CannotOpen:
+                continue
+    return found
+
+
+def is_composite(operation) -> bool:
+    """Whether it is a layer that is made of layers."""
+    return isinstance(operation, keras.layers.Layer) and bool(
+        layers_of(operation)[1:]
+    )

@@ -9,8 +9,8 @@ from keras import tree
 from tfdeep import layers
 from tfdeep.graph import Call, Edited, rewrite
 from tfdeep.graph.opening import Opened
-from tfdeep.graph.rewrite import twin_of
 from tfdeep.graph.trace import ends
+from tfdeep.graph.twins import twin_of
 from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
 from tfdeep.pruning.channels import ChannelGraph

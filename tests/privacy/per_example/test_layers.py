@@ -177,8 +177,10 @@ def test_other_layers_run_again_on_each_example(double):
 def test_whole_models_run_on_each_example(method):
     shape, stack = strides()
     model = check(sequential(shape, stack), *batch(shape), method=method)
-    way = {"vectorized": "vectorised", "loop": "one after the other"}
-    assert model.describe_clipping().endswith(f"whole model, {way[method]}")
+    way = {"vectorized": "vectorised", "loop": "one after the other"}[method]
+    if method == "vectorized" and keras.backend.backend() == "tensorflow":
+        way += " where that is safe"  # Which is known when it is traced.
+    assert model.describe_clipping().endswith(f"whole model, {way}")
 
 
 @pytest.mark.parametrize("size", [1, 9])
