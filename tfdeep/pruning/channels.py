@@ -16,9 +16,8 @@ from tfdeep.graph.select import meant
 from tfdeep.graph.trace import within
 from tfdeep.keras_internals import layers_of
 from tfdeep.pruning.call import Axis
-from tfdeep.pruning.report import Report, table
 from tfdeep.pruning.trace import trace
-from tfdeep.visualization.bars import bar_chart
+from tfdeep.report import Report, aligned
 
 ON_UNKNOWN = ("freeze", "error")
 
@@ -291,8 +290,7 @@ class ChannelGraph(Report):
             exact_only=exact_only,
         )
 
-    def to_dict(self) -> dict:
-        """The groups in the types of JSON."""
+    def _content(self) -> dict:
         return {
             "groups": [
                 {
@@ -317,29 +315,24 @@ class ChannelGraph(Report):
 
     def __str__(self) -> str:
         rows = [
-            (
+            [
                 group.name,
-                group.channels,
-                len(group.members),
+                f"{group.channels:,}",
+                str(len(group.members)),
                 group.reason or ("free" if group.exact else "free, not exact"),
-            )
+            ]
             for group in self.groups
         ]
-        return table(("group", "channels", "weights", ""), rows)
+        return aligned([["group", "channels", "weights", ""], *rows], [1, 2])
 
-    def plot(self, path=None):
-        """A bar for each group, as long as it has channels.
+    def _figure(self):
+        """A bar for each group, as long as it has channels."""
+        from tfdeep.visualization.bars import bar_chart
 
-        Args:
-            path: optional path of an image file.
-
-        Returns:
-            A matplotlib figure.
-        """
         names = [group.name for group in self.groups]
         total = [group.channels for group in self.groups]
         free = [0 if g.frozen else g.channels for g in self.groups]
-        return bar_chart(names, {"frozen": total, "free": free}, path)
+        return bar_chart(names, {"frozen": total, "free": free})
 
 
 def _patterns(exclude: Any) -> list:
