@@ -54,6 +54,8 @@ TINY = {
     "epsilons": (3,),
     "literal": (),
     "private_epochs": 1,
+    "skipping_epochs": 1,
+    "turns": 1,
 }
 SPECIAL = {
     "autoinit": {"rates": (0.5,)},
@@ -69,7 +71,12 @@ SPECIAL = {
 # The arms that a recipe treats unlike each other. Of others the last arm is
 # trained; what it left stands for the rest.
 TRAINED = {
-    "tour": ("plain, no BN + AutoInit", "small, private"),
+    "tour": (
+        "residual",
+        "residual + StochasticDepth",
+        "plain, no BN + AutoInit",
+        "small, private",
+    ),
     "wide": ("WRN-10-1", "WRN-10-2"),
     "gradinit": ("AutoInit", "GradInit"),
     "gradinit-transformer": ("default + warm-up", "GradInit"),

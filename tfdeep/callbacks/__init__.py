@@ -1,5 +1,6 @@
-"""Guests of any `fit` that watch a model train."""
+"""Guests of any `fit`: what watches a model, and what changes it over time."""
 
 from tfdeep.callbacks.entropy_monitor import BatchEntropyMonitor
+from tfdeep.linearization.scheduler import LinearizationScheduler
 
-__all__ = ["BatchEntropyMonitor"]
+__all__ = ["BatchEntropyMonitor", "LinearizationScheduler"]

@@ -19,7 +19,7 @@ from tfdeep.graph.compiled import compile_like
 from tfdeep.graph.sections import Section, Sections
 from tfdeep.graph.slots import Source
 from tfdeep.graph.trace import Call, Graph, calls_between, ends, graph_of
-from tfdeep.graph.twins import STEPS, new_input, of_class, twin_of
+from tfdeep.graph.twins import STEPS, new_input, of_class, other_shapes, twin_of
 from tfdeep.inside import is_graph, own_methods
 from tfdeep.keras_internals import layers_of
 
@@ -178,10 +178,22 @@ class _Writer:
         self.given: dict[int, tuple] = {}  # Of `Edited.weights`, by new id.
         self.parts: dict[Any, keras.Model] = {}  # Of sections, by their form.
 
-    def model(self, model: keras.Model, inputs: Any, outputs: Any, prefix=""):
-        """A new model with the calls between inputs and outputs."""
+    def model(
+        self,
+        model: keras.Model,
+        inputs: Any,
+        outputs: Any,
+        prefix: str = "",
+        shapes: dict[int, tuple] | None = None,
+    ):
+        """A new model with the calls between inputs and outputs.
+
+        `shapes` has those of the new inputs by the `id` of the old ones.
+        """
+        shapes = shapes or {}
         known: dict[int, Any] = {
-            id(tensor): new_input(tensor) for tensor in tree.flatten(inputs)
+            id(tensor): new_input(tensor, shapes.get(id(tensor)))
+            for tensor in tree.flatten(inputs)
         }
         begun = tree.map_structure(lambda t: known[id(t)], inputs)
         self._write(calls_between(inputs, outputs, prefix), known)
@@ -242,7 +254,7 @@ class _Writer:
     def _made(self, call: Call, args: tuple, kwargs: dict):
         operation = call.operation
         if is_graph(operation):
-            return self._twin_model(call)(*args, **kwargs)
+            return self._twin_model(call, args)(*args, **kwargs)
         if self.edit is not None:
             edited = self.edit(call, args, kwargs)
             if isinstance(edited, Edited):
@@ -257,10 +269,14 @@ class _Writer:
                 return edited
         return self._twin(operation)(*args, **kwargs)
 
-    def _twin_model(self, call: Call):
+    def _twin_model(self, call: Call, args: tuple):
         model = call.operation
         if id(model) not in self.twins:
-            twin = self.model(model, *ends(model), prefix=f"{call.path}/")
+            inputs = tree.flatten(ends(model)[0])
+            shapes = other_shapes(inputs, call.args, args)
+            twin = self.model(
+                model, *ends(model), prefix=f"{call.path}/", shapes=shapes
+            )
             self.twins[id(model)] = (None, twin)
         return self.twins[id(model)][1]
 
@@ -274,7 +290,7 @@ class _Writer:
         sources: dict[int, Source] = {}
         for old, new in self.twins.values():
             if isinstance(old, keras.Layer):
-                _copy_frozen(old, new)
+                copy_frozen(old, new)
                 sources.update(_pairs(old, new))
         for weight, source in self.given.values():
             sources[id(weight)] = _source(weight, source)
@@ -350,7 +366,7 @@ def _cut(value, kept: tuple):
     return ops.convert_to_tensor(array, dtype=value.dtype)
 
 
-def _copy_frozen(old: keras.Layer, new: keras.Layer) -> None:
+def copy_frozen(old: keras.Layer, new: keras.Layer) -> None:
     """Freeze what is frozen of a layer, however its parts were made."""
     parts = layers_of(old), layers_of(new)
     if len(parts[0]) == len(parts[1]):

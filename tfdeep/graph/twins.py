@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 import keras
+from keras import tree
 
 from tfdeep.graph.trace import calls_between
 from tfdeep.inside import is_graph, own_methods
@@ -13,8 +14,12 @@ from tfdeep.keras_internals import node_of
 STEPS = ("train_step", "compute_loss", "test_step")
 
 
-def twin_of(operation: Any) -> Any:
+def twin_of(operation: Any, **changes) -> Any:
     """A new layer or operation of the same configuration and name.
+
+    Args:
+        operation: the layer or operation.
+        **changes: what is another in its configuration, such as `name`.
 
     Raises:
         ValueError: if it has no configuration from which it can be made.
@@ -24,11 +29,13 @@ def twin_of(operation: Any) -> Any:
         return keras.layers.Lambda(
             operation.function,
             arguments=operation.arguments,
-            name=operation.name,
             dtype=operation.dtype_policy,
+            **{"name": operation.name, **changes},
         )
     try:
-        return type(operation).from_config(operation.get_config())
+        return type(operation).from_config(
+            {**operation.get_config(), **changes}
+        )
     except (NotImplementedError, TypeError) as error:
         kind = type(operation).__name__
         raise ValueError(
@@ -39,14 +46,37 @@ def twin_of(operation: Any) -> Any:
         ) from error
 
 
-def new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """A symbolic input like another one, of the same name."""
+def new_input(
+    tensor: keras.KerasTensor, shape: tuple | None = None
+) -> keras.KerasTensor:
+    """A new input like another, of another shape if one is given."""
     node = node_of(tensor)
     if node is not None and isinstance(node.operation, keras.layers.InputLayer):
-        return twin_of(node.operation).output
+        changes = {} if shape is None else {"batch_shape": shape}
+        return twin_of(node.operation, **changes).output
     return keras.Input(
-        batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name
+        batch_shape=tensor.shape if shape is None else shape,
+        dtype=tensor.dtype,
+        name=tensor.name,
     )
+
+
+def other_shapes(inputs: list, before: tuple, after: tuple) -> dict:
+    """Where a model is called with other shapes: those of its new inputs.
+
+    Args:
+        inputs: the symbolic inputs of the model.
+        before: the arguments of the call.
+        after: those of the new call.
+    """
+    found = {}
+    before, after = tree.flatten(before), tree.flatten(after)
+    for tensor, old, new in zip(inputs, before, after, strict=False):
+        sizes = zip(tensor.shape, old.shape, new.shape, strict=True)
+        shape = tuple(known if was == now else now for known, was, now in sizes)
+        if shape != tuple(tensor.shape):
+            found[id(tensor)] = shape
+    return found
 
 
 def of_class(model, inputs, outputs):
