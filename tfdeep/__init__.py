@@ -25,6 +25,7 @@ from tfdeep import (
     models,
     optimizers,
     privacy,
+    pruning,
     training,
     visualization,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "models",
     "optimizers",
     "privacy",
+    "pruning",
     "recipes",
     "training",
     "visualization",

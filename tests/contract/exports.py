@@ -26,6 +26,7 @@ MODULES = [
     tfdeep.privacy,
     tfdeep.privacy.audit,
     tfdeep.privacy.tf_privacy,
+    tfdeep.pruning,
     tfdeep.recipes,
     tfdeep.training,
     tfdeep.visualization,
@@ -57,6 +58,7 @@ LISTED = {
         "models.stack",
         "models.unstack",
         "privacy.replace_batch_norm",
+        "pruning.prune",
     ],
     "optimizer": [
         f"privacy.tf_privacy.{name}"
@@ -168,6 +170,25 @@ PLAIN = {
         "privacy.NotPrivateError",
         "privacy.validate",
     ],
+    "tests/pruning/test_criteria.py": [
+        "pruning.BatchNormScale",
+        "pruning.Correlation",
+        "pruning.Magnitude",
+        "pruning.Oracle",
+        "pruning.Random",
+        "pruning.Scores",
+        "pruning.Taylor",
+    ],
+    "tests/pruning/test_exact.py": ["pruning.Verification", "pruning.verify"],
+    "tests/pruning/test_plan.py": ["pruning.PruningPlan", "pruning.load_plan"],
+    "tests/pruning/test_rules.py": [
+        "pruning.ChannelCall",
+        "pruning.ChannelGraph",
+        "pruning.ChannelGroup",
+        "pruning.Channels",
+        "pruning.Member",
+        "pruning.channel_rule",
+    ],
     "tests/recipes/test_recipes.py": [
         "recipes.MODULES",
         "recipes.Results",
@@ -209,6 +230,11 @@ MET_BY = {
     "models.ResidualBranch": "find_residual_branches",
     "models.ResidualBranches": "find_residual_branches",
     "privacy.Mechanism": "GaussianMechanism",
+    "pruning.ChannelCall": "channel_rule",
+    "pruning.ChannelGroup": "ChannelGraph",
+    "pruning.Correlation": "Scores",
+    "pruning.Member": "ChannelGraph",
+    "pruning.Verification": "verify",
     "recipes.MODULES": "recipes",
     "training.Reach": "describe_reach",
 }

@@ -3,11 +3,12 @@
 in place    AutoInit and GradInit: the same model comes back; frozen
             weights, configuration and optimizer stay as they are; equal
             seeds give equal weights; weights stay finite
-a new one   stack, unstack, replace, replace_batch_norm, capsule_classifier,
-            add_stochastic_depth, add_drop_path, remove_stochastic_depth:
-            the given model keeps its weights and its configuration; the
-            new one is saved and loads in a fresh process; where nothing
-            is to be changed it returns what the given one does
+a new one   prune, stack, unstack, replace, replace_batch_norm,
+            capsule_classifier, add_stochastic_depth, add_drop_path,
+            remove_stochastic_depth: the given model keeps its weights and
+            its configuration; the new one is saved and loads in a fresh
+            process; where nothing is to be changed it returns what the
+            given one does
 frozen      what was frozen stays so
 refused     what is no model ends in a TypeError or ValueError
 """
@@ -33,6 +34,7 @@ from tfdeep.models import (
     unstack,
 )
 from tfdeep.privacy import replace_batch_norm
+from tfdeep.pruning import prune
 
 X = np.random.default_rng(0).normal(size=(16, *SHAPE)).astype("float32")
 IMAGES = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")
@@ -119,6 +121,7 @@ def other_convolutions(model):
 # Of each that makes a new model: a model to change, and one that it returns
 # unchanged in what it computes.
 NEW = {
+    "prune": (prune, normalized, unnormalized),
     "replace": (other_convolutions, normalized, normalized),
     "stack": (stack, blocks, blocks),
     "unstack": (unstack, repeated, repeated),

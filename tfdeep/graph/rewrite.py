@@ -178,10 +178,22 @@ class _Writer:
         self.given: dict[int, tuple] = {}  # Of `Edited.weights`, by new id.
         self.parts: dict[Any, keras.Model] = {}  # Of sections, by their form.
 
-    def model(self, model: keras.Model, inputs: Any, outputs: Any, prefix=""):
-        """A new model with the calls between inputs and outputs."""
+    def model(
+        self,
+        model: keras.Model,
+        inputs: Any,
+        outputs: Any,
+        prefix: str = "",
+        shapes: dict[int, tuple] | None = None,
+    ):
+        """A new model with the calls between inputs and outputs.
+
+        `shapes` has those of the new inputs by the `id` of the old ones.
+        """
+        shapes = shapes or {}
         known: dict[int, Any] = {
-            id(tensor): new_input(tensor) for tensor in tree.flatten(inputs)
+            id(tensor): new_input(tensor, shapes.get(id(tensor)))
+            for tensor in tree.flatten(inputs)
         }
         begun = tree.map_structure(lambda t: known[id(t)], inputs)
         self._write(calls_between(inputs, outputs, prefix), known)
@@ -242,7 +254,7 @@ class _Writer:
     def _made(self, call: Call, args: tuple, kwargs: dict):
         operation = call.operation
         if is_graph(operation):
-            return self._twin_model(call)(*args, **kwargs)
+            return self._twin_model(call, args)(*args, **kwargs)
         if self.edit is not None:
             edited = self.edit(call, args, kwargs)
             if isinstance(edited, Edited):
@@ -257,10 +269,14 @@ class _Writer:
                 return edited
         return self._twin(operation)(*args, **kwargs)
 
-    def _twin_model(self, call: Call):
+    def _twin_model(self, call: Call, args: tuple):
         model = call.operation
         if id(model) not in self.twins:
-            twin = self.model(model, *ends(model), prefix=f"{call.path}/")
+            inputs = tree.flatten(ends(model)[0])
+            shapes = _other_shapes(inputs, call.args, args)
+            twin = self.model(
+                model, *ends(model), prefix=f"{call.path}/", shapes=shapes
+            )
             self.twins[id(model)] = (None, twin)
         return self.twins[id(model)][1]
 
@@ -293,6 +309,24 @@ class _Writer:
             if not model.trainable:
                 _copy_flags(model, result)
         return sources
+
+
+def _other_shapes(inputs: list, before: tuple, after: tuple) -> dict:
+    """Where a model is called with other shapes: those of its new inputs.
+
+    Args:
+        inputs: the symbolic inputs of the model.
+        before: the arguments of the call.
+        after: those of the new call.
+    """
+    found = {}
+    before, after = tree.flatten(before), tree.flatten(after)
+    for tensor, old, new in zip(inputs, before, after, strict=False):
+        sizes = zip(tensor.shape, old.shape, new.shape, strict=True)
+        shape = tuple(known if was == now else now for known, was, now in sizes)
+        if shape != tuple(tensor.shape):
+            found[id(tensor)] = shape
+    return found
 
 
 def _pairs(old, new) -> dict[int, Source]:

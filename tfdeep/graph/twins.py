@@ -13,8 +13,12 @@ from tfdeep.keras_internals import node_of
 STEPS = ("train_step", "compute_loss", "test_step")
 
 
-def twin_of(operation: Any) -> Any:
+def twin_of(operation: Any, **changes) -> Any:
     """A new layer or operation of the same configuration and name.
+
+    Args:
+        operation: the layer or operation.
+        **changes: entries of the configuration that are others.
 
     Raises:
         ValueError: if it has no configuration from which it can be made.
@@ -28,7 +32,9 @@ def twin_of(operation: Any) -> Any:
             dtype=operation.dtype_policy,
         )
     try:
-        return type(operation).from_config(operation.get_config())
+        return type(operation).from_config(
+            {**operation.get_config(), **changes}
+        )
     except (NotImplementedError, TypeError) as error:
         kind = type(operation).__name__
         raise ValueError(
@@ -39,13 +45,23 @@ def twin_of(operation: Any) -> Any:
         ) from error
 
 
-def new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """A symbolic input like another one, of the same name."""
+def new_input(
+    tensor: keras.KerasTensor, shape: tuple | None = None
+) -> keras.KerasTensor:
+    """A symbolic input like another one, of the same name.
+
+    Args:
+        tensor: the symbolic input.
+        shape: optional shape in place of its own, with the batch.
+    """
     node = node_of(tensor)
     if node is not None and isinstance(node.operation, keras.layers.InputLayer):
-        return twin_of(node.operation).output
+        changes = {} if shape is None else {"batch_shape": shape}
+        return twin_of(node.operation, **changes).output
     return keras.Input(
-        batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name
+        batch_shape=tensor.shape if shape is None else shape,
+        dtype=tensor.dtype,
+        name=tensor.name,
     )
 
 

@@ -1,0 +1,29 @@
+"""What becomes of channels in every layer of Keras and of this package."""
+
+from tfdeep.pruning.rules import (
+    attention,
+    convolution,
+    dense,
+    frozen,
+    merging,
+    normalization,
+    ours,
+    passing,
+    positions,
+    recurrent,
+    shapes,
+)
+
+__all__ = [
+    "attention",
+    "convolution",
+    "dense",
+    "frozen",
+    "merging",
+    "normalization",
+    "ours",
+    "passing",
+    "positions",
+    "recurrent",
+    "shapes",
+]
