@@ -284,7 +284,8 @@ class _Folding:
         """
         cost = _cost(call, math.prod(call.operation.kernel.shape))
         best = row = _Row([call], affine_of(call), call, cost)
-        affine, passed, tensor = row.affine, [], call.outputs[0]
+        affine, tensor = row.affine, call.outputs[0]
+        passed: list = []
         doubts: list[Fold] = []
         while not _is_activated(row.last):
             after = users.get(id(tensor), [])
