@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from tfdeep.graph.select import meant
 from tfdeep.graph.trace import within
 from tfdeep.keras_internals import layers_of
 from tfdeep.pruning.call import Axis
+from tfdeep.pruning.labels import Labels
+from tfdeep.pruning.registry import rule_for
 from tfdeep.pruning.trace import trace
 from tfdeep.report import Report, aligned
 
@@ -139,7 +141,7 @@ class ChannelGraph(Report):
         self.model = model
         self.graph = graph
         self.tracer = trace(
-            graph.inputs, graph.outputs, graph.calls, on_unknown
+            graph.inputs, graph.outputs, graph.calls, on_unknown, self._rule
         )
         opened = self.tracer.opened.values()
         self._calls = [
@@ -151,8 +153,16 @@ class ChannelGraph(Report):
         labels = self.tracer.record.labels
         for pattern in self.exclude:
             labels.freeze(self.made_by(pattern), "it is excluded")
+        self._settle(labels)
         self._root = labels.table()
         self.groups = _groups(self.tracer.record, self._root)
+
+    def _rule(self, operation: Any) -> Callable | None:
+        """The rule of a layer or operation, `None` if there is none."""
+        return rule_for(operation)
+
+    def _settle(self, labels: Labels) -> None:
+        """Tie or freeze what can only be told once all calls are known."""
 
     @property
     def free(self) -> list[ChannelGroup]:
