@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfdeep.graph import Call
 from tfdeep.pruning.labels import FIXED, Channels, Labels
 
 
@@ -71,7 +70,7 @@ class ChannelCall:
             `None` where none of them can go.
     """
 
-    def __init__(self, call: Call, known: dict[int, Any], record: Record):
+    def __init__(self, call: Any, known: dict[int, Any], record: Any):
         self.call = call
         self.layer = call.operation
         self.path = call.path

@@ -15,7 +15,6 @@ from tfdeep.graph import graph_of
 from tfdeep.graph.select import meant
 from tfdeep.graph.trace import within
 from tfdeep.keras_internals import layers_of
-from tfdeep.pruning.call import Axis
 from tfdeep.pruning.trace import trace
 from tfdeep.report import Report, aligned
 
@@ -104,7 +103,6 @@ class ChannelGraph(Report):
 
     Attributes:
         groups: all groups.
-        free: those with channels that can be removed.
 
     Raises:
         TypeError: if `model` is no `keras.Model`.
@@ -157,11 +155,11 @@ class ChannelGraph(Report):
 
     @property
     def free(self) -> list[ChannelGroup]:
-        """The groups that are not frozen."""
+        """The groups whose channels can be removed."""
         return [group for group in self.groups if not group.frozen]
 
     @property
-    def axes(self) -> list[Axis]:
+    def axes(self) -> list:
         """The axes of variables that have channels on them."""
         return list(self.tracer.record.axes.values())
 
