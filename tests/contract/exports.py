@@ -224,6 +224,7 @@ PLAIN = {
         "training.describe_reach",
     ],
     "tests/visualization/test_pictures.py": [
+        "visualization.accuracy_by_path_length",
         "visualization.image_rows",
         "visualization.reach_chart",
         "visualization.signal_propagation",

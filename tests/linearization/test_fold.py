@@ -76,6 +76,22 @@ def test_normalization_between_and_pointwise(first, strides):
     assert layer.kernel_size == (3, 3) and layer.strides == (strides,) * 2
 
 
+def test_an_inverted_residual_pays_as_a_whole_alone():
+    """From 12 c^2 + 54 c weights for each place to 9 c^2."""
+    block = [
+        layers.Conv2D(48, 1, use_bias=False),
+        layers.BatchNormalization(),
+        layers.DepthwiseConv2D(3),
+        layers.Conv2D(8, 1),
+    ]
+    model = chain((6, 6, 8), *block)
+    new = check(model, 1)
+    assert new.layers[0].kernel_size == (3, 3)
+    pair = chain((6, 6, 8), *block[:3])
+    (left,) = foldable(pair).left
+    assert "costs more" in left.why
+
+
 def test_normalization_before_and_after_stays():
     model = chain(
         (6, 6, 3),

@@ -104,6 +104,21 @@ def two(names, metric="test_error", good=LOW, bad=HIGH, unclear=SCATTERED):
     )
 
 
+LINEAR = ("all units", "plain, depth 2", "early, strength 1",
+          "late, strength 1", "easy task, early, strength 1",
+          "easy task, late, strength 1")  # fmt: skip
+SHORT, LONG = (2.0, 2.0, 2.0), (8.0, 8.0, 8.0)
+
+
+def linear(*errors, late=SHORT):
+    """Errors of the nets, all but the first of a short path length."""
+    found = named("test_error", LINEAR, *errors)
+    lengths = (LONG, SHORT, SHORT, late, SHORT, SHORT)
+    for arm, length in zip(LINEAR, lengths, strict=True):
+        found[arm]["path_length"] = length
+    return found
+
+
 DROPOUT = ("no dropout", "dropout")
 RELAY = ("plain", "all-reach", "relay")
 SUPERVISED = ("plain", "supervised")
@@ -239,6 +254,21 @@ CASES = [
     ("capsules", "flat memory", named("memory_mib", MEMORY, 60, 220, 43, 50),
      named("memory_mib", MEMORY, 60, 220, 43, 60),
      named("memory_mib", MEMORY, 60, 90, 43, 50)),
+    ("linearization", "shallow at little loss",
+     linear(LOW, HIGH, HIGH, LITTLE_ABOVE_LOW, LOW, LOW),
+     linear(LOW, LOW, LOW, HIGH, LOW, LOW),
+     linear(LOW, LOW, LOW, LOW, LOW, LOW, late=LONG)),
+    ("linearization", "late beats early",
+     linear(LOW, LOW, HIGH, LOW, LOW, LOW),
+     linear(LOW, HIGH, LOW, HIGH, LOW, LOW),
+     linear(LOW, LOW, HIGH, SCATTERED, LOW, LOW)),
+    ("linearization", "vanishes on an easy task",
+     linear(LOW, LOW, HIGH, LOW, LOW, LOW),
+     linear(LOW, LOW, HIGH, LOW, HIGH, LOW)),
+    ("linearization", "beats plain nets",
+     linear(LOW, HIGH, LOW, LOW, LOW, LOW),
+     linear(LOW, LOW, HIGH, HIGH, LOW, LOW),
+     linear(LOW, HIGH, LOW, SCATTERED, LOW, LOW)),
     ("private", "the pieces help",
      private("test_error", HIGH, HIGH, HIGH, LOW),
      private("test_error", LOW, HIGH, HIGH, HIGH),

@@ -56,6 +56,8 @@ TINY = {
     "private_epochs": 1,
     "skipping_epochs": 1,
     "turns": 1,
+    "plain_depths": (1,),
+    "strengths": (0.1,),
 }
 SPECIAL = {
     "autoinit": {"rates": (0.5,)},
@@ -82,6 +84,7 @@ TRAINED = {
     "gradinit-transformer": ("default + warm-up", "GradInit"),
     "batch-entropy": ("dense 2, regularised", "conv 2, AutoInit"),
     "private": ("TF Privacy, epsilon 3", "+ views, epsilon 3"),
+    "linearization": ("all units", "easy task, late, strength 0.015"),
 }
 
 
@@ -178,6 +181,7 @@ UNLIKE = {
     "gradinit": 1,
     "gradinit-transformer": 1,
     "batch-entropy": 6,
+    "linearization": 3,
 }
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import keras
@@ -32,6 +32,8 @@ LINEAR = Registry("linear")
 LINEAR.rule(layers.Identity, SparsePReLU)(True)
 NORMALIZATION = Registry("normalization")
 NORMALIZATION.rule(layers.BatchNormalization)(True)
+# A kernel so much larger than its parts is not tried to be made still larger.
+MOST_TIMES = 32
 CONVOLUTIONS = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}
 PADDINGS = {
     1: layers.ZeroPadding1D,
@@ -189,7 +191,7 @@ class _Row:
         affine: what it computes.
         last: the last call with weights.
         cost: the multiply-adds of all of them.
-        merged: whether it is more than the first call.
+        pays: whether it is more than the first call, and is worth it.
         through: the input that a sum hands on, by the `id` of its call.
     """
 
@@ -197,14 +199,13 @@ class _Row:
     affine: Affine
     last: Call
     cost: float
-    merged: bool = False
+    pays: bool = False
     through: dict[int, Any] = field(default_factory=dict)
 
     def take(self, calls: list[Call], affine: Affine) -> None:
         """Fold further calls in."""
-        self.calls += calls
+        self.calls = [*self.calls, *calls]
         self.affine = affine
-        self.merged = True
 
 
 class _Folding:
@@ -263,7 +264,7 @@ class _Folding:
             if id(call) not in done and AFFINE.find(call.operation):
                 row = self._row(call, users, kept)
                 done.update(map(id, row.calls))
-                if row.merged:
+                if row.pays:
                     self._fold(row)
 
     def _fold(self, row: _Row) -> None:
@@ -272,81 +273,96 @@ class _Folding:
         for call in rest:
             handed_on = row.through.get(id(call), call.inputs[0])
             self.gone[id(call.outputs[0])] = handed_on
-        after = _cost(row.last, row.affine.kernel.size)
-        shown = (round(row.cost), round(after))
+        shown = (round(row.cost), round(_after(row)))
         self.folded.append(Fold(_paths(row.calls), _kind(row.affine), shown))
 
     def _row(self, call: Call, users: dict, kept: set) -> _Row:
-        """As many calls as become one with the given one."""
+        """As many calls as become one with the given one, where that pays.
+
+        What does not pay by itself may do so with what follows: it is folded
+        on trial.
+        """
         cost = _cost(call, math.prod(call.operation.kernel.shape))
-        row = _Row([call], affine_of(call), call, cost)
-        affine, passed, tensor = row.affine, [], call.outputs[0]
+        best = row = _Row([call], affine_of(call), call, cost)
+        affine, tensor = row.affine, call.outputs[0]
+        passed: list = []
+        doubts: list[Fold] = []
         while not _is_activated(row.last):
             after = users.get(id(tensor), [])
             if len(after) != 1 or id(tensor) in kept:
                 break
             (following,) = after
             operation = following.operation
-            if _is_linear(operation):
-                passed.append(following)
-            elif _normalizes(following, row.last):
+            passed = [*passed, following]
+            if _normalizes(following, row.last):
                 affine = affine.scaled(*_normalization(operation))
-                passed.append(following)
-            elif _is_sum(following):
-                other = [t for t in following.inputs if t is not tensor]
-                mine = len(other) == 1 and other[0] is call.inputs[0]
-                if not mine or not self._adds(
-                    row, affine, [*passed, following]
-                ):
-                    break
-                row.through[id(following)] = tensor
-                affine, passed = row.affine, []
-            elif AFFINE.find(operation):
-                if not self._joins(row, affine, [*passed, following]):
+            elif not _is_linear(operation):
+                try:
+                    row = self._longer(row, affine, passed, tensor)
+                except NotExact as reason:
+                    if reason.args:
+                        paths = _paths([*row.calls, *passed])
+                        doubts.append(Fold(paths, "", None, str(reason)))
                     break
                 affine, passed = row.affine, []
-            else:
-                if isinstance(operation, layers.Dropout):
-                    calls = [*row.calls, following]
-                    why = "dropout lies between, which acts in training"
-                    self.left.append(Fold(_paths(calls), "", None, why))
-                break
+                if row.pays:
+                    best, doubts = row, []
+                else:
+                    doubts.append(_too_costly(row))
+                    if row.affine.kernel.size > MOST_TIMES * _size(row):
+                        break
             tensor = following.outputs[0]
-        return row
+        self.left += doubts[:1]
+        return best
 
-    def _adds(self, row: _Row, affine: Affine, calls: list[Call]) -> bool:
-        """Fold a sum with the input of the row, if that is exact."""
-        try:
-            row.take(calls, affine.with_identity())
-        except NotExact as reason:
-            paths = _paths([*row.calls, *calls])
-            self.left.append(Fold(paths, "", None, str(reason)))
-            return False
-        return True
+    def _longer(self, row: _Row, affine: Affine, calls: list, tensor) -> _Row:
+        """The row with one more layer, or with a sum with its input.
 
-    def _joins(self, row: _Row, affine: Affine, calls: list[Call]) -> bool:
-        """Fold one more layer with weights, if that is exact and pays."""
+        Raises:
+            NotExact: if it is not one; without a reason if there is nothing
+                that might be folded.
+        """
         following = calls[-1]
-        paths = _paths([*row.calls, *calls])
-        try:
-            if not _of_a_kind(row.last, following):
-                raise NotExact("they are of two kinds")
-            both = composed(affine, affine_of(following))
-        except NotExact as reason:
-            self.left.append(Fold(paths, "", None, str(reason)))
-            return False
-        size = math.prod(following.operation.kernel.shape)
-        before = row.cost * _growth(row.last, following)
-        before += _cost(following, size)
-        after = _cost(following, both.kernel.size)
-        if after >= before and not self.always:
-            costs = (round(before), round(after))
-            why = f"one kernel costs more, {costs[1]:,} instead of {costs[0]:,}"
-            self.left.append(Fold(paths, _kind(both), costs, why))
-            return False
-        row.take(calls, both)
-        row.last, row.cost = following, before
-        return True
+        operation = following.operation
+        if _is_sum(following):
+            (other,) = [t for t in following.inputs if t is not tensor] or [0]
+            if other is not row.calls[0].inputs[0]:
+                raise NotExact
+            longer = replace(row, through={**row.through})
+            longer.through[id(following)] = tensor
+            longer.take(calls, affine.with_identity())
+            longer.pays = row.pays or len(row.calls) == 1
+            return longer
+        if not AFFINE.find(operation):
+            if isinstance(operation, layers.Dropout):
+                raise NotExact("dropout lies between, which acts in training")
+            raise NotExact
+        if not _of_a_kind(row.last, following):
+            raise NotExact("they are of two kinds")
+        both = composed(affine, affine_of(following))
+        longer = replace(row, last=following)
+        longer.cost = row.cost * _growth(row.last, following)
+        longer.cost += _cost(following, math.prod(operation.kernel.shape))
+        longer.take(calls, both)
+        longer.pays = self.always or _after(longer) < longer.cost
+        return longer
+
+
+def _after(row: _Row) -> float:
+    """The multiply-adds of what a row becomes."""
+    return _cost(row.last, row.affine.kernel.size)
+
+
+def _size(row: _Row) -> int:
+    """The weights of the kernels of a row."""
+    weighted = [c for c in row.calls if AFFINE.find(c.operation)]
+    return sum(math.prod(c.operation.kernel.shape) for c in weighted)
+
+
+def _too_costly(row: _Row) -> Fold:
+    costs = (round(row.cost), round(_after(row)))
+    why = f"one kernel costs more, {costs[1]:,} instead of {costs[0]:,}"
+    return Fold(_paths(row.calls), _kind(row.affine), costs, why)
 
 
 def affine_of(call: Call) -> Affine:

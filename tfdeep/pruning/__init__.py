@@ -15,6 +15,7 @@ from tfdeep.pruning.labels import Channels
 from tfdeep.pruning.plan import PruningPlan, load_plan
 from tfdeep.pruning.prune import prune
 from tfdeep.pruning.registry import channel_rule
+from tfdeep.pruning.slimming import Slimming
 from tfdeep.pruning.verify import Verification, verify
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "PruningPlan",
     "Random",
     "Scores",
+    "Slimming",
     "Taylor",
     "Verification",
     "channel_rule",

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfdeep.graph import Call
 from tfdeep.pruning.labels import FIXED, Channels, Labels
 
 
@@ -70,7 +71,7 @@ class ChannelCall:
             `None` where none of them can go.
     """
 
-    def __init__(self, call: Any, known: dict[int, Any], record: Any):
+    def __init__(self, call: Call, known: dict[int, Any], record: Record):
         self.call = call
         self.layer = call.operation
         self.path = call.path

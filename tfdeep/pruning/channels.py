@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,9 @@ from tfdeep.graph import graph_of
 from tfdeep.graph.select import meant
 from tfdeep.graph.trace import within
 from tfdeep.keras_internals import layers_of
+from tfdeep.pruning.call import Axis
+from tfdeep.pruning.labels import Labels
+from tfdeep.pruning.registry import rule_for
 from tfdeep.pruning.trace import trace
 from tfdeep.report import Report, aligned
 
@@ -138,7 +141,7 @@ class ChannelGraph(Report):
         self.model = model
         self.graph = graph
         self.tracer = trace(
-            graph.inputs, graph.outputs, graph.calls, on_unknown
+            graph.inputs, graph.outputs, graph.calls, on_unknown, self._rule
         )
         opened = self.tracer.opened.values()
         self._calls = [
@@ -150,16 +153,24 @@ class ChannelGraph(Report):
         labels = self.tracer.record.labels
         for pattern in self.exclude:
             labels.freeze(self.made_by(pattern), "it is excluded")
+        self._settle(labels)
         self._root = labels.table()
         self.groups = _groups(self.tracer.record, self._root)
 
+    def _rule(self, operation: Any) -> Callable | None:
+        """The rule of a layer or operation, `None` if there is none."""
+        return rule_for(operation)
+
+    def _settle(self, labels: Labels) -> None:
+        """Tie or freeze what can only be told once all calls are known."""
+
     @property
     def free(self) -> list[ChannelGroup]:
-        """The groups whose channels can be removed."""
+        """The groups that are not frozen."""
         return [group for group in self.groups if not group.frozen]
 
     @property
-    def axes(self) -> list:
+    def axes(self) -> list[Axis]:
         """The axes of variables that have channels on them."""
         return list(self.tracer.record.axes.values())
 

@@ -214,10 +214,18 @@ def _without_ours(config: dict) -> dict:
     """A configuration that Keras alone can read.
 
     Initializers of this package become that of Keras: the weights are there.
+    Of a regularizer around another the other one is left.
     """
     return {
-        key: keras.initializers.serialize(keras.initializers.HeNormal())
-        if _ours(value) and key.endswith("_initializer")
-        else value
+        key: _plain(key, value) if _ours(value) else value
         for key, value in config.items()
     }
+
+
+def _plain(key: str, value: dict):
+    """What stands for something of this package in a configuration."""
+    if key.endswith("_initializer"):
+        return keras.initializers.serialize(keras.initializers.HeNormal())
+    if key.endswith("_regularizer") and "regularizer" in value["config"]:
+        return value["config"]["regularizer"]
+    return value

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -44,6 +45,8 @@ class Tracer:
     Args:
         on_unknown: `"freeze"` or `"error"`: what happens where a layer has
             no rule.
+        rule_for: function of a layer or operation that gives its rule, or
+            `None`.
 
     Attributes:
         record: what rules have said.
@@ -60,8 +63,11 @@ class Tracer:
         sources: for the output of what makes 0 of 0, its only input.
     """
 
-    def __init__(self, on_unknown: str = "freeze"):
+    def __init__(
+        self, on_unknown: str = "freeze", rule_for: Callable = rule_for
+    ):
         self.on_unknown = on_unknown
+        self.rule_for = rule_for
         self.record = Record()
         self.known: dict[int, Channels | None] = {}
         self.opened: dict[str, Opened] = {}
@@ -93,7 +99,7 @@ class Tracer:
         self.calls.append(call)
         self._note_ours(layer)
         asked = ChannelCall(call, self.known, self.record)
-        rule = rule_for(layer)
+        rule = self.rule_for(layer)
         if rule is None:
             self._unknown(asked)
             return [None] * len(call.outputs)
@@ -242,13 +248,17 @@ def stable_paths(calls: list[Call], prefix: str) -> list[Call]:
 
 
 def trace(
-    inputs: Any, outputs: Any, calls: list[Call], on_unknown: str
+    inputs: Any,
+    outputs: Any,
+    calls: list[Call],
+    on_unknown: str,
+    rule_for: Callable = rule_for,
 ) -> Tracer:
     """Carry labels from the inputs of a model to its outputs.
 
     What the model returns keeps all its channels.
     """
-    tracer = Tracer(on_unknown)
+    tracer = Tracer(on_unknown, rule_for)
     tracer.run(calls)
     for each in tree.flatten(outputs):
         channels = tracer.known.get(id(each))

@@ -29,7 +29,7 @@ def submodule(path: str) -> ModuleType:
         ImportError: if Keras runs on another backend than TensorFlow, or TF
             Privacy or a package it needs is not installed.
     """
-    _check_backend()
+    check_backend()
     name = f"tensorflow_privacy.privacy.{path}"
     try:
         with _LOCK, _without_estimators(), warnings.catch_warnings():
@@ -44,7 +44,8 @@ def submodule(path: str) -> ModuleType:
         ) from error
 
 
-def _check_backend() -> None:
+def check_backend() -> None:
+    """Raise `ImportError` unless Keras runs on TensorFlow."""
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise ImportError(
