@@ -14,7 +14,12 @@ import pytest
 from tests.contract.exports import exports_of
 from tests.contract.hard_models import SHAPE, batch_norm, net
 from tests.contract.harness import BACKEND, targets
-from tfdeep.callbacks import BatchEntropyMonitor
+from tfdeep.callbacks import (
+    BatchEntropyMonitor,
+    PruningScheduler,
+    TaylorPruningScheduler,
+)
+from tfdeep.pruning import Magnitude, TaylorPruning
 
 X = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype("float32")
 Y = targets(8)
@@ -23,7 +28,15 @@ CALLBACKS = {
     "BatchEntropyMonitor": (
         lambda: BatchEntropyMonitor(X, verbose=0),
         {"entropy", "entropy/hidden"},
-    )
+    ),
+    "PruningScheduler": (
+        lambda: PruningScheduler(Magnitude(), lambda epoch: 0.0),
+        {"pruned_channels", "channels/hidden"},
+    ),
+    "TaylorPruningScheduler": (
+        TaylorPruningScheduler,
+        {"pruned_channels", "channels/low"},
+    ),
 }
 each_callback = pytest.mark.parametrize("name", CALLBACKS)
 MODES = {"eager": {"run_eagerly": True, "jit_compile": False}}
@@ -42,7 +55,8 @@ class Stop(keras.callbacks.Callback):
 def fit(callbacks, epochs=2, model=None, **mode):
     if model is None:
         model = net(batch_norm)
-        model.compile(keras.optimizers.SGD(0.1), "mse", **mode)
+        optimizer = TaylorPruning(keras.optimizers.SGD(0.1), model, channels=0)
+        model.compile(optimizer, "mse", **mode)
     history = model.fit(
         *(X, Y, 4),
         epochs=epochs,
