@@ -44,7 +44,7 @@ def run_prompts(test: doctest.DocTest) -> dict:
 
 def run_with(page: str):
     """A guide trains a large net: it runs with the claims."""
-    long = page.startswith("docs/guides/private")
+    long = page == "docs/guides/private_resnet50.md"
     return pytest.param(page, marks=pytest.mark.claim if long else ())
 
 

@@ -23,14 +23,15 @@ from tests.contract.exports import (
     in_tf_privacy,
     thing_of,
 )
-from tests.contract.harness import HAS_TENSORFLOW
+from tests.contract.harness import HAS_TENSORFLOW, HAS_TF_PRIVACY
 from tfdeep.optimizers import OptimizerWrapper
 
 OPTIMIZERS = list(filter(in_tf_privacy, exports_of("optimizer")))
 pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.skipif(
-        not HAS_TENSORFLOW, reason="TF Privacy needs TensorFlow"
+        not (HAS_TENSORFLOW and HAS_TF_PRIVACY),
+        reason="TF Privacy is not installed; it needs Python 3.11",
     ),
 ]
 each_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
@@ -92,7 +93,7 @@ def test_queries_and_factories_are_those_of_tf_privacy(name):
 def files() -> dict:
     """Models compiled with each, for a fresh process to load, and an input."""
     made = {"OptimizerWrapper": OptimizerWrapper("adam")}
-    for name in OPTIMIZERS if HAS_TENSORFLOW else ():
+    for name in OPTIMIZERS if HAS_TF_PRIVACY else ():
         made[name.rpartition(".")[2]] = make(name)
     models = {}
     for name, optimizer in made.items():

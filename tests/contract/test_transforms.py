@@ -3,12 +3,12 @@
 in place    AutoInit and GradInit: the same model comes back; frozen
             weights, configuration and optimizer stay as they are; equal
             seeds give equal weights; weights stay finite
-a new one   prune, stack, unstack, replace, replace_batch_norm,
-            capsule_classifier, add_stochastic_depth, add_drop_path,
-            remove_stochastic_depth: the given model keeps its weights and
-            its configuration; the new one is saved and loads in a fresh
-            process; where nothing is to be changed it returns what the
-            given one does
+a new one   prune, stack, unstack, replace, replace_batch_norm, linearize,
+            fold_linear, capsule_classifier, add_stochastic_depth,
+            add_drop_path, remove_stochastic_depth: the given model keeps its
+            weights and its configuration; the new one is saved and loads in
+            a fresh process; where nothing is to be changed it returns what
+            the given one does
 frozen      what was frozen stays so
 refused     what is no model ends in a TypeError or ValueError
 """
@@ -25,6 +25,7 @@ from tests.contract.expected import failing
 from tests.contract.exports import exports_of
 from tests.contract.hard_models import HARD_MODELS, SHAPE, batch_norm, net
 from tests.contract.harness import BACKEND, targets
+from tfdeep.linearization import fold_linear, linearize
 from tfdeep.models import (
     add_drop_path,
     add_stochastic_depth,
@@ -95,6 +96,27 @@ def normalized() -> keras.Model:
     )
 
 
+def rectified() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 4)),
+            tfdeep.layers.BasicBlock(4, seed=0),
+            layers.Conv2D(4, 3, activation="relu"),
+        ]
+    )
+
+
+def in_a_row() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 4)),
+            layers.Conv2D(16, 3),
+            layers.BatchNormalization(),
+            layers.Conv2D(4, 1),
+        ]
+    )
+
+
 def unnormalized() -> keras.Model:
     return keras.Sequential(
         [keras.Input((6, 6, 4)), layers.Conv2D(4, 3, name="first")]
@@ -129,6 +151,8 @@ NEW = {
     "add_stochastic_depth": (add_stochastic_depth, residual, None),
     "add_drop_path": (add_drop_path, residual, None),
     "remove_stochastic_depth": (remove_stochastic_depth, skipping, normalized),
+    "linearize": (linearize, rectified, rectified),
+    "fold_linear": (fold_linear, in_a_row, unnormalized),
     "capsule_classifier": (tfdeep.models.capsule_classifier, capsules, None),
 }
 

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tfdeep.visualization import image_rows, reach_chart, signal_propagation
+from tfdeep.visualization import (
+    accuracy_by_path_length,
+    image_rows,
+    reach_chart,
+    signal_propagation,
+)
 
 
 def test_rows_of_images_stand_under_their_names():
@@ -52,3 +57,14 @@ def test_a_chart_shows_the_layers_that_a_loss_reaches():
     ]
     np.testing.assert_allclose(middles, [(0, 0), (1, 1), (1, 2)])
     assert reach_chart([], {}) is None
+
+
+def test_accuracies_stand_over_path_lengths():
+    runs = {"late": [(2.0, 0.9), (1.0, 0.8), (3.0, 1.0)], "none": []}
+    (axes,) = accuracy_by_path_length(runs, "title").axes
+    (points,) = axes.collections
+    assert points.get_offsets().tolist() == [[1.0, 0.8], [2.0, 0.9], [3.0, 1.0]]
+    (line,) = axes.lines
+    assert line.get_label() == "late"
+    np.testing.assert_allclose(line.get_xydata(), [[2.0, 0.9]])
+    assert accuracy_by_path_length({}) is None

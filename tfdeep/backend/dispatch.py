@@ -176,6 +176,9 @@ def runs_eagerly() -> bool:
 def at_once(function, *arguments):
     """Call a function that is called once only, in the way that starts soonest.
 
+    It is called now, also while something is being traced; on JAX in a thread
+    of its own.
+
     Args:
         function: of nested structures of tensors, to one.
         *arguments: its arguments; `None` may be among the leaves.

@@ -152,6 +152,8 @@ class BatchEntropyMonitor(Report, keras.callbacks.Callback):
         """The entropies as a heat map, layers by epochs."""
         from tfdeep.visualization import heat_map
 
+        if not self._rows:
+            return None
         return heat_map({"": self.entropies}, "batch entropy")
 
 

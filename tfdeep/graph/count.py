@@ -407,7 +407,7 @@ FREE = (
     "StringLookup Subtract TextVectorization UnitNormalization UpSampling1D "
     "UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D"
 )
-COUNTS.rule("tfdeep>RandomPadCrop")(free)
+COUNTS.rule("tfdeep>RandomPadCrop", "tfdeep>SparsePReLU")(free)
 # An older Keras lacks some.
 COUNTS.rule(*(vars(layers)[n] for n in FREE.split() if hasattr(layers, n)))(
     free

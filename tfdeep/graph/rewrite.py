@@ -19,7 +19,7 @@ from tfdeep.graph.compiled import compile_like
 from tfdeep.graph.sections import Section, Sections
 from tfdeep.graph.slots import Source
 from tfdeep.graph.trace import Call, Graph, calls_between, ends, graph_of
-from tfdeep.graph.twins import STEPS, new_input, of_class, twin_of
+from tfdeep.graph.twins import STEPS, new_input, of_class, other_shapes, twin_of
 from tfdeep.inside import is_graph, own_methods
 from tfdeep.keras_internals import layers_of
 
@@ -273,7 +273,7 @@ class _Writer:
         model = call.operation
         if id(model) not in self.twins:
             inputs = tree.flatten(ends(model)[0])
-            shapes = _other_shapes(inputs, call.args, args)
+            shapes = other_shapes(inputs, call.args, args)
             twin = self.model(
                 model, *ends(model), prefix=f"{call.path}/", shapes=shapes
             )
@@ -290,7 +290,7 @@ class _Writer:
         sources: dict[int, Source] = {}
         for old, new in self.twins.values():
             if isinstance(old, keras.Layer):
-                _copy_frozen(old, new)
+                copy_frozen(old, new)
                 sources.update(_pairs(old, new))
         for weight, source in self.given.values():
             sources[id(weight)] = _source(weight, source)
@@ -309,24 +309,6 @@ class _Writer:
             if not model.trainable:
                 _copy_flags(model, result)
         return sources
-
-
-def _other_shapes(inputs: list, before: tuple, after: tuple) -> dict:
-    """Where a model is called with other shapes: those of its new inputs.
-
-    Args:
-        inputs: the symbolic inputs of the model.
-        before: the arguments of the call.
-        after: those of the new call.
-    """
-    found = {}
-    before, after = tree.flatten(before), tree.flatten(after)
-    for tensor, old, new in zip(inputs, before, after, strict=False):
-        sizes = zip(tensor.shape, old.shape, new.shape, strict=True)
-        shape = tuple(known if was == now else now for known, was, now in sizes)
-        if shape != tuple(tensor.shape):
-            found[id(tensor)] = shape
-    return found
 
 
 def _pairs(old, new) -> dict[int, Source]:
@@ -384,7 +366,7 @@ def _cut(value, kept: tuple):
     return ops.convert_to_tensor(array, dtype=value.dtype)
 
 
-def _copy_frozen(old: keras.Layer, new: keras.Layer) -> None:
+def copy_frozen(old: keras.Layer, new: keras.Layer) -> None:
     """Freeze what is frozen of a layer, however its parts were made."""
     parts = layers_of(old), layers_of(new)
     if len(parts[0]) == len(parts[1]):

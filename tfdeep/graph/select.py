@@ -11,6 +11,7 @@ from tfdeep.graph.trace import Call, within
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.reversible_layer import ReversibleLayer
+from tfdeep.layers.sparse_prelu import SparsePReLU
 
 ACTIVATIONS = (
     keras.layers.Activation,
@@ -18,6 +19,7 @@ ACTIVATIONS = (
     keras.layers.LeakyReLU,
     keras.layers.PReLU,
     keras.layers.ELU,
+    SparsePReLU,
 )
 # No signal to keep alive: probabilities, and nothing at all.
 NO_HIDDEN = ("softmax", "log_softmax", "linear")
@@ -193,3 +195,53 @@ def chosen(
     order = {id(call): index for index, call in enumerate(within(calls))}
     unique = {id(call): call for call in found}
     return sorted(unique.values(), key=lambda call: order[id(call)])
+
+
+def matching(calls: list[Call], patterns: Any, name: str) -> list[Call]:
+    """The calls that layers or patterns mean, each once, in their order.
+
+    Args:
+        calls: the calls, those within others among them.
+        patterns: layers, paths of calls, or patterns on them such as
+            `"stem*"`; what means a call means all within it.
+        name: of the argument that the patterns came as, for messages.
+
+    Raises:
+        TypeError: if it is no list of layers and strings.
+        ValueError: if one of them means no call.
+    """
+    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
+        raise TypeError(
+            f"`{name}` must be a list of layers, paths of calls, or patterns. "
+            f"Received: {name}={patterns!r}. Put a single one in a list."
+        )
+    found: set[str] = set()
+    for each in patterns:
+        if not isinstance(each, (str, keras.layers.Layer)):
+            raise TypeError(
+                f"`{name}` must hold layers, paths of calls, or patterns. "
+                f"Received: {each!r} of type {type(each).__name__}"
+            )
+        meant = {call.path for call in calls if _means(each, call)}
+        if not meant:
+            paths = [call.path for call in calls]
+            shown = each if isinstance(each, str) else each.name
+            raise ValueError(
+                f"`{name}` must hold what is in the model. Received: "
+                f"{shown!r}, which is no call of it. Its calls are named "
+                f"{_listed(paths)}."
+            )
+        found |= meant
+    return [
+        call
+        for call in calls
+        if call.path in found
+        or any(call.path.startswith(f"{path}/") for path in found)
+    ]
+
+
+def _means(pattern: Any, call: Call) -> bool:
+    if not isinstance(pattern, str):
+        return call.operation is pattern
+    path = pattern.removesuffix("#1")
+    return call.path == path or fnmatch.fnmatchcase(call.path, pattern)

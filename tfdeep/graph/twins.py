@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 import keras
+from keras import tree
 
 from tfdeep.graph.trace import calls_between
 from tfdeep.inside import is_graph, own_methods
@@ -18,7 +19,7 @@ def twin_of(operation: Any, **changes) -> Any:
 
     Args:
         operation: the layer or operation.
-        **changes: entries of the configuration that are others.
+        **changes: what is another in its configuration, such as `name`.
 
     Raises:
         ValueError: if it has no configuration from which it can be made.
@@ -28,8 +29,8 @@ def twin_of(operation: Any, **changes) -> Any:
         return keras.layers.Lambda(
             operation.function,
             arguments=operation.arguments,
-            name=operation.name,
             dtype=operation.dtype_policy,
+            **{"name": operation.name, **changes},
         )
     try:
         return type(operation).from_config(
@@ -48,12 +49,7 @@ def twin_of(operation: Any, **changes) -> Any:
 def new_input(
     tensor: keras.KerasTensor, shape: tuple | None = None
 ) -> keras.KerasTensor:
-    """A symbolic input like another one, of the same name.
-
-    Args:
-        tensor: the symbolic input.
-        shape: optional shape in place of its own, with the batch.
-    """
+    """A new input like another, of another shape if one is given."""
     node = node_of(tensor)
     if node is not None and isinstance(node.operation, keras.layers.InputLayer):
         changes = {} if shape is None else {"batch_shape": shape}
@@ -63,6 +59,24 @@ def new_input(
         dtype=tensor.dtype,
         name=tensor.name,
     )
+
+
+def other_shapes(inputs: list, before: tuple, after: tuple) -> dict:
+    """Where a model is called with other shapes: those of its new inputs.
+
+    Args:
+        inputs: the symbolic inputs of the model.
+        before: the arguments of the call.
+        after: those of the new call.
+    """
+    found = {}
+    before, after = tree.flatten(before), tree.flatten(after)
+    for tensor, old, new in zip(inputs, before, after, strict=False):
+        sizes = zip(tensor.shape, old.shape, new.shape, strict=True)
+        shape = tuple(known if was == now else now for known, was, now in sizes)
+        if shape != tuple(tensor.shape):
+            found[id(tensor)] = shape
+    return found
 
 
 def of_class(model, inputs, outputs):

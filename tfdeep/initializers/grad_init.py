@@ -91,8 +91,6 @@ class GradInit:
             `constraint` (whether the norm was lowered), `objective`,
             `scales`.
         scales: dict of the final scale by weight path.
-        report: all of that and the settings as a `ScaleReport`, which prints,
-            is drawn and saved.
 
     Input shape:
         Half-batches have the model's input shape; all are of the same size.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,8 @@ from tfdeep.keras_internals import layers_of
 from tfdeep.pruning.call import Axis
 from tfdeep.pruning.labels import Labels
 from tfdeep.pruning.registry import rule_for
-from tfdeep.pruning.report import Report, table
 from tfdeep.pruning.trace import trace
-from tfdeep.visualization.bars import bar_chart
+from tfdeep.report import Report, aligned
 
 ON_UNKNOWN = ("freeze", "error")
 
@@ -107,7 +106,6 @@ class ChannelGraph(Report):
 
     Attributes:
         groups: all groups.
-        free: those with channels that can be removed.
 
     Raises:
         TypeError: if `model` is no `keras.Model`.
@@ -233,39 +231,76 @@ class ChannelGraph(Report):
         text = json.dumps(content)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def plan(self, scores, **settings):
-        """Choose channels by their scores; see `PruningPlan`.
+    def plan(
+        self,
+        scores: Mapping,
+        *,
+        ratio: float | None = None,
+        max_parameters: float | None = None,
+        max_multiply_adds: float | None = None,
+        scope: str | Mapping = "global",
+        min_channels: int = 1,
+        max_ratio: float = 0.9,
+        round_to: int = 1,
+        exclude: Iterable = (),
+        exact_only: bool = False,
+    ):
+        """Choose channels by their scores: the lowest go.
+
+        Exactly one of `ratio`, `max_parameters`, `max_multiply_adds` and a
+        dict as `scope` says how many.
 
         Args:
             scores: `Scores`, or a dict from names of groups to arrays with a
-                number for each channel. The lowest go. Groups that are not
-                in it keep all channels.
-            **settings: exactly one of `ratio`, the share of the free channels
-                that goes, in [0, 1); `max_parameters` and
-                `max_multiply_adds`, an int or the fraction that remains,
-                never exceeded. And `scope`: `"global"`, one threshold for
-                all groups; `"local"`, the same share of each; or a dict from
-                patterns of paths to ratios. `min_channels` (1) and
-                `max_ratio` (0.9): what each layer keeps at least, and loses
-                at most. `round_to` (1): the multiple that kept widths are
-                rounded up to. `exclude`: what keeps its channels.
-                `exact_only` (`False`): whether groups that are not exact are
-                refused.
+                number for each channel. Groups that are not in it keep all
+                channels.
+            ratio: float in [0, 1), the share of the free channels that goes:
+                n - floor(n (1 - ratio)) of n. Fewer go where floors hold.
+            max_parameters: the number of weights that may be left, statistics
+                of normalization included: an integer, or the fraction that
+                remains. Never exceeded, and no channel more goes than needed.
+            max_multiply_adds: the same of multiply-adds of one example, as
+                `tfdeep.models.count` counts.
+            scope: `"global"`, one threshold for all groups; `"local"`, the
+                same share of each group; or a dict from layers, paths and
+                patterns to ratios, of which the first that means a group
+                counts.
+            min_channels: integer, what each layer keeps at least.
+            max_ratio: float in [0, 1), the share that each layer loses at
+                most.
+            round_to: integer, the multiple that the kept channels of a group
+                are rounded up to.
+            exclude: layers, paths or patterns that keep their channels.
+            exact_only: boolean, whether groups that are not exact keep all
+                channels. To name one in `scope` is an error then.
 
         Returns:
             A `PruningPlan`.
 
         Raises:
+            TypeError: if `scores` are no mapping.
             ValueError: for settings outside these ranges, scores that do not
-                fit, a budget that cannot be met, or an inexact group with
-                `exact_only=True`.
+                fit, or a budget that cannot be met; the message says the
+                least possible.
         """
-        from tfdeep.pruning.choice import chosen
+        from tfdeep.pruning.choice import chosen  # It makes plans of graphs.
 
-        return chosen(self, scores, **settings)
+        return chosen(
+            self,
+            scores,
+            ratio=ratio,
+            budgets={
+                "max_parameters": max_parameters,
+                "max_multiply_adds": max_multiply_adds,
+            },
+            scope=scope,
+            floors=(min_channels, max_ratio),
+            round_to=round_to,
+            exclude=exclude,
+            exact_only=exact_only,
+        )
 
-    def to_dict(self) -> dict:
-        """The groups in the types of JSON."""
+    def _content(self) -> dict:
         return {
             "groups": [
                 {
@@ -290,29 +325,24 @@ class ChannelGraph(Report):
 
     def __str__(self) -> str:
         rows = [
-            (
+            [
                 group.name,
-                group.channels,
-                len(group.members),
+                f"{group.channels:,}",
+                str(len(group.members)),
                 group.reason or ("free" if group.exact else "free, not exact"),
-            )
+            ]
             for group in self.groups
         ]
-        return table(("group", "channels", "weights", ""), rows)
+        return aligned([["group", "channels", "weights", ""], *rows], [1, 2])
 
-    def plot(self, path=None):
-        """A bar for each group, as long as it has channels.
+    def _figure(self):
+        """A bar for each group, as long as it has channels."""
+        from tfdeep.visualization.bars import bar_chart
 
-        Args:
-            path: optional path of an image file.
-
-        Returns:
-            A matplotlib figure.
-        """
         names = [group.name for group in self.groups]
         total = [group.channels for group in self.groups]
         free = [0 if g.frozen else g.channels for g in self.groups]
-        return bar_chart(names, {"frozen": total, "free": free}, path)
+        return bar_chart(names, {"frozen": total, "free": free})
 
 
 def _patterns(exclude: Any) -> list:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from numbers import Integral, Real
 from typing import Any
@@ -26,21 +26,16 @@ def chosen(
     graph: ChannelGraph,
     scores: Mapping,
     *,
-    ratio: float | None = None,
-    max_parameters: float | None = None,
-    max_multiply_adds: float | None = None,
-    scope: Any = "global",
-    min_channels: int = 1,
-    max_ratio: float = 0.9,
-    round_to: int = 1,
-    exclude=(),
-    exact_only: bool = False,
+    ratio: float | None,
+    budgets: dict[str, Any],
+    scope: Any,
+    floors: tuple[int, float],
+    round_to: int,
+    exclude: Iterable,
+    exact_only: bool,
 ) -> PruningPlan:
     """The plan of `ChannelGraph.plan`, which says what the arguments are."""
-    budgets = {
-        "max_parameters": max_parameters,
-        "max_multiply_adds": max_multiply_adds,
-    }
+    min_channels, max_ratio = floors
     _check_target(ratio, budgets, scope)
     check_positive("min_channels", min_channels)
     check_positive("round_to", round_to)
@@ -52,7 +47,7 @@ def chosen(
         found = {g: s for g, s in found.items() if g.exact}
     excluded = graph.excluded(exclude)
     order = _Order(found, excluded)
-    floors = _Floors(graph, found, min_channels, max_ratio)
+    left = _Floors(graph, found, min_channels, max_ratio)
     if isinstance(scope, Mapping):
         ranked = order.shares(_ratios(graph, found, scope))
     elif ratio is not None and scope == "local":
@@ -62,7 +57,7 @@ def chosen(
         ranked = order.ranked()[: gone_of(total, ratio)]
     else:
         ranked = order.by_rank() if scope == "local" else order.ranked()
-    accepted = [item for item in ranked if floors.allows(item)]
+    accepted = [item for item in ranked if left.allows(item)]
     name, budget = next(
         ((n, b) for n, b in budgets.items() if b is not None), ("", None)
     )

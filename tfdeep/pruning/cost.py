@@ -43,6 +43,10 @@ class Costs:
 
     Args:
         graph: the `ChannelGraph` of the model.
+
+    Attributes:
+        unknown: the paths of calls whose multiply-adds are not known.
+        sized: whether the sizes of the inputs are known.
     """
 
     def __init__(self, graph: ChannelGraph):
@@ -53,9 +57,11 @@ class Costs:
         self._terms: list[Term] = []
         self._fixed = 0.0
         self.unknown: list[str] = []
+        self.sized = True
         inputs = tree.flatten(graph.graph.inputs)
         if any(None in each.shape[1:] for each in inputs):
             self.unknown.append("inputs whose sizes are not known")
+            self.sized = False
             return
         program = Program(
             graph.graph.inputs, graph.graph.outputs, graph.graph.calls
@@ -108,8 +114,13 @@ class Costs:
         lost = self._graph.lost(gone)
         return sum(self._size(v, lost) for v in self._graph.model.weights)
 
-    def multiply_adds(self, gone=()) -> int:
-        """The multiply-adds of one example without these channels."""
+    def multiply_adds(self, gone=()) -> int | None:
+        """The multiply-adds of one example without these channels.
+
+        `None` where the sizes of the inputs are not known.
+        """
+        if not self.sized:
+            return None
         lost = self._graph.lost(gone)
         found = self._fixed + sum(
             term.times * self._size(term.variable, lost, term.axes)
@@ -137,7 +148,7 @@ class Costs:
                 len(made),
                 len(made) - int(np.count_nonzero(lost[made])),
                 sum(self._size(v, lost) for v in weights.get(layer, ())),
-                round(adds[layer]),
+                round(adds[layer]) if self.sized else None,
             )
             for (layer, _), made in record.made.items()
         ]

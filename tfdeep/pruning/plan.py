@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdeep.keras_internals import weights_of
 from tfdeep.pruning.channels import ChannelGraph
 from tfdeep.pruning.compact import compact
 from tfdeep.pruning.cost import Costs
 from tfdeep.pruning.mask import mask
-from tfdeep.pruning.report import Report, table
-from tfdeep.visualization.bars import bar_chart
+from tfdeep.report import Report, aligned
 
 
 class PruningPlan(Report):
@@ -109,9 +109,12 @@ class PruningPlan(Report):
             A `keras.Model`.
 
         Raises:
-            ValueError: if the plan does not fit.
+            ValueError: if the plan does not fit, or the optimizer was built
+                for other weights than those of the model.
         """
         graph = self.graph_of(model)
+        if optimizer == "keep":
+            _check_optimizer(model)
         return compact(graph, gone_in(graph, self.removed), optimizer)
 
     def mask(self, model: keras.Model) -> None:
@@ -130,8 +133,7 @@ class PruningPlan(Report):
         graph = self.graph_of(model)
         mask(graph, gone_in(graph, self.removed))
 
-    def to_dict(self) -> dict:
-        """The plan in the types of JSON."""
+    def _content(self) -> dict:
         return {
             "removed": self.removed,
             "kept": self.kept,
@@ -173,14 +175,10 @@ class PruningPlan(Report):
         return plan
 
     def __str__(self) -> str:
-        head = ("layer", "before", "after", "parameters", "multiply-adds")
-        total = (
-            "total",
-            "",
-            "",
-            *(after for _, after in (self.parameters, self.multiply_adds)),
-        )
-        lines = [table(head, [*self.rows, total])]
+        head = ["layer", "before", "after", "parameters", "multiply-adds"]
+        total = ("total", "", "", self.parameters[1], self.multiply_adds[1])
+        rows = [[_shown(each) for each in row] for row in [*self.rows, total]]
+        lines = [aligned([head, *rows], range(1, 5))]
         if self.inexact:
             lines.append(
                 "Not exact, as channels are mixed: " + ", ".join(self.inexact)
@@ -189,19 +187,35 @@ class PruningPlan(Report):
             lines.append("Its file needs tfdeep: " + ", ".join(self.needs))
         return "\n".join(lines)
 
-    def plot(self, path=None):
-        """The width of each layer, before and after.
+    def _figure(self):
+        """The width of each layer, before and after."""
+        from tfdeep.visualization.bars import bar_chart
 
-        Args:
-            path: optional path of an image file.
-
-        Returns:
-            A matplotlib figure.
-        """
         before = [old for old, _ in self.widths.values()]
         after = [new for _, new in self.widths.values()]
-        return bar_chart(
-            list(self.widths), {"removed": before, "kept": after}, path
+        return bar_chart(list(self.widths), {"removed": before, "kept": after})
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _check_optimizer(model: keras.Model) -> None:
+    """Raise for an optimizer that knows nothing of the model's weights."""
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if optimizer is None or not optimizer.built:
+        return
+    known = {id(variable) for variable in model.variables}
+    others = [v.path for v in weights_of(optimizer) if id(v) not in known]
+    if others:
+        raise ValueError(
+            "`optimizer='keep'` needs an optimizer that was built for this "
+            "model. Received: one that trains "
+            f"{', '.join(others[:3])}, which are weights of another. Compile "
+            "the model again, or pass optimizer='new'"
         )
 
 

@@ -27,6 +27,7 @@ from tfdeep.pruning.rules.ours import OPENED, TAKEN_OUT
 
 # What makes 0 of 0, whatever else it does.
 KEEP_ZERO = (
+    "tfdeep.pruning.rules.cuts",
     "tfdeep.pruning.rules.positions",
     "tfdeep.pruning.rules.shapes",
 )

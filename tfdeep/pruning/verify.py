@@ -10,8 +10,7 @@ from keras import ops, tree
 from tfdeep.graph import rewrite
 from tfdeep.pruning.mask import mask
 from tfdeep.pruning.plan import PruningPlan, gone_in
-from tfdeep.pruning.report import Report
-from tfdeep.visualization.bars import bar_chart
+from tfdeep.report import Report
 
 # Of the largest output, what rounding may make of it.
 TOLERANCE = {"float64": 1e-10, "float32": 5e-6}
@@ -43,21 +42,15 @@ class Verification(Report):
             text += "; mixed with others: " + ", ".join(self.groups)
         return text
 
-    def to_dict(self) -> dict:
-        """The report in the types of JSON."""
+    def _content(self) -> dict:
         return asdict(self)
 
-    def plot(self, path=None):
-        """The largest difference beside the tolerance.
+    def _figure(self):
+        """The largest difference beside the tolerance."""
+        from tfdeep.visualization.bars import bar_chart
 
-        Args:
-            path: optional path of an image file.
-
-        Returns:
-            A matplotlib figure.
-        """
         found = {"largest difference": [self.max_error]}
-        return bar_chart(["outputs"], found, path)
+        return bar_chart(["outputs"], found)
 
 
 def verify(

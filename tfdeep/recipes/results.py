@@ -207,6 +207,8 @@ class Results(Report):
         """The arms side by side, a panel for each metric."""
         from tfdeep.visualization import comparison
 
+        if not self.metrics:
+            return None
         return comparison(
             {
                 name: {

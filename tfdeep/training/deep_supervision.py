@@ -5,9 +5,9 @@ from keras import ops, tree
 
 from tfdeep.checks import check_number
 from tfdeep.graph.select import named
+from tfdeep.graph.weight_decay import copy_exclusions
 from tfdeep.training.companions import Companion, companions
 from tfdeep.training.head import Head
-from tfdeep.training.weight_decay import copy_exclusions
 from tfdeep.training.wrapper import TrainingWrapper
 from tfdeep.untracked import Untracked
 

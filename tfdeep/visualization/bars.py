@@ -1,10 +1,9 @@
 """Widths of layers, or other numbers, as bars."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from tfdeep.visualization.figure import clean, color, new_figure, save
+from tfdeep.visualization.figure import clean, color, new_figure
 
 MOST_NAMES = 40
 
@@ -12,14 +11,12 @@ MOST_NAMES = 40
 def bar_chart(
     names: Sequence[str],
     series: Mapping[str, Sequence[float]],
-    path: str | Path | None = None,
 ) -> Any:
     """Draw a bar for each name, the first at the top.
 
     Args:
         names: what the bars are of.
         series: numbers for the names, one on top of the other.
-        path: optional path of a PNG file to write.
 
     Returns:
         A matplotlib figure.
@@ -42,6 +39,4 @@ def bar_chart(
     axes.invert_yaxis()
     axes.legend()
     clean(axes, "x")
-    if path is not None:
-        save(figure, path)
     return figure

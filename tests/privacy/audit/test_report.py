@@ -56,6 +56,7 @@ def test_reports_add_up():
 
 
 def test_draws_a_row_for_each_check():
+    pytest.importorskip("matplotlib", reason="an extra")
     axes = REPORT.plot().axes[0]
     labels = [tick.get_text() for tick in axes.get_yticklabels()]
     assert labels == ["removal", "noise", "area"]

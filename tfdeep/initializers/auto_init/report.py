@@ -153,6 +153,8 @@ class SignalReport(Report):
         """Mean^2 and variance by depth."""
         from tfdeep.visualization import signal_propagation
 
+        if not self.records:
+            return None
         return signal_propagation(self.records, "Signal propagation")
 
 

@@ -5,6 +5,7 @@ from keras import layers
 
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.grouped_conv import GroupedConv2D
+from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
 from tfdeep.masks import mask_of
 from tfdeep.privacy.per_example.convolution import (
@@ -23,6 +24,7 @@ from tfdeep.privacy.per_example.normalization import (
     RMSNormalizationRule,
 )
 from tfdeep.privacy.per_example.rules import RULES, Rule
+from tfdeep.privacy.per_example.slopes import SlopesRule
 from tfdeep.privacy.per_example.standardized import (
     StandardizedConvolutionRule,
 )
@@ -41,6 +43,7 @@ RULES.rule(
 RULES.rule(layers.LayerNormalization)(LayerNormalizationRule)
 RULES.rule(layers.GroupNormalization)(GroupNormalizationRule)
 RULES.rule(layers.RMSNormalization)(RMSNormalizationRule)
+RULES.rule(SparsePReLU)(SlopesRule)
 
 
 def rule_for(call) -> Rule | None:

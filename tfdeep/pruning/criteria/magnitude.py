@@ -35,7 +35,7 @@ class Magnitude:
         s_c = reduce over the members of sum |w|^p
 
     The members of a group are the rows of kernels that make a channel, the
-    columns of those that take it, and |gamma| of its batch normalizations.
+    columns of those that take it, and the gammas of its batch normalizations.
     Biases and depthwise kernels are not among them.
 
     Reference:

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfdeep.pruning.report import Report, table
-from tfdeep.visualization.bars import bar_chart
+from tfdeep.report import Report, aligned
 
 
 class Correlation(NamedTuple):
@@ -81,34 +80,27 @@ class Scores(Report, Mapping):
             _pearson(one, two), _pearson(_ranks(one), _ranks(two))
         )
 
-    def to_dict(self) -> dict:
-        """The scores in the types of JSON."""
-        return {name: values.tolist() for name, values in self.items()}
+    def _content(self) -> dict:
+        return dict(self)
 
     def __str__(self) -> str:
         rows = [
-            (
+            [
                 name,
-                len(v),
-                f"{v.min():.3g}",
-                f"{v.mean():.3g}",
-                f"{v.max():.3g}",
-            )
+                str(len(v)),
+                *(f"{f(v):.3g}" for f in (np.min, np.mean, np.max)),
+            ]
             for name, v in self.items()
         ]
-        return table(("group", "channels", "least", "mean", "largest"), rows)
+        head = ["group", "channels", "least", "mean", "largest"]
+        return aligned([head, *rows], range(1, 5))
 
-    def plot(self, path=None):
-        """The mean score of each group.
+    def _figure(self):
+        """The mean score of each group."""
+        from tfdeep.visualization.bars import bar_chart
 
-        Args:
-            path: optional path of an image file.
-
-        Returns:
-            A matplotlib figure.
-        """
         means = [float(values.mean()) for values in self.values()]
-        return bar_chart(list(self), {"mean score": means}, path)
+        return bar_chart(list(self), {"mean score": means})
 
 
 def _pearson(one: np.ndarray, two: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from tfdeep.pruning.rules import (
     attention,
     convolution,
+    cuts,
     dense,
     frozen,
     merging,
@@ -17,6 +18,7 @@ from tfdeep.pruning.rules import (
 __all__ = [
     "attention",
     "convolution",
+    "cuts",
     "dense",
     "frozen",
     "merging",

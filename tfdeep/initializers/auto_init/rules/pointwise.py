@@ -17,6 +17,7 @@ from tfdeep.initializers.auto_init.rules.registry import (
     single,
 )
 from tfdeep.initializers.auto_init.signal import measure
+from tfdeep.layers.sparse_prelu import SparsePReLU
 
 
 def is_pointwise(state, function) -> bool:
@@ -156,6 +157,17 @@ def softmax(state, layer, call, args, kwargs):
 @rule(layers.PReLU)
 def prelu(state, layer, call, args, kwargs):
     """Slopes of a unit's own: E[y^2] = E[x^2] (1 + alpha^2) / 2."""
+    return sloped(state, layer.alpha, call, args, kwargs)
+
+
+@rule(SparsePReLU)
+def sparse_prelu(state, layer, call, args, kwargs):
+    """The same, with the slopes that are in force."""
+    return sloped(state, layer.slopes_in_force(), call, args, kwargs)
+
+
+def sloped(state, slopes, call, args, kwargs):
+    """A call that multiplies what is negative with slopes."""
     x = first(args, kwargs)
     before, y = state.signal(x), state.opaque(call, args, kwargs)
     if not before.gaussian:
@@ -163,7 +175,7 @@ def prelu(state, layer, call, args, kwargs):
         after = before.replace(mean=signal.mean, second=signal.second)
         state.know(y, after.replace(fresh=None))
         return y
-    alpha = to_numpy(layer.alpha).astype("float64")
+    alpha = to_numpy(slopes).astype("float64")
     alpha = np.broadcast_to(alpha, x.shape[1:])[None]
     axis = channel_axis(len(x.shape))
     squares = np.mean(alpha**2, axis, keepdims=True)

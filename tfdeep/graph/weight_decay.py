@@ -1,4 +1,4 @@
-"""Weights of a wrapper that an optimizer's weight decay leaves alone."""
+"""Weights that an optimizer's weight decay leaves alone."""
 
 from typing import Any
 
