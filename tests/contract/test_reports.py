@@ -22,7 +22,7 @@ from keras import layers
 import tfdeep
 import tfdeep.recipes
 from tests.contract.harness import ROOT, targets
-from tfdeep import models, privacy, pruning, training
+from tfdeep import linearization, models, privacy, pruning, training
 from tfdeep.callbacks import BatchEntropyMonitor
 from tfdeep.initializers import GradInit, propagate
 from tfdeep.pruning.selection import SelectionGraph
@@ -83,6 +83,12 @@ def channels():
     return pruning.ChannelGraph(net())
 
 
+def in_a_row():
+    """Two layers that are one, in fewer multiply-adds."""
+    wide = [layers.Dense(9), layers.Dense(3)]
+    return keras.Sequential([keras.Input((6,)), *wide])
+
+
 def scores():
     return pruning.Magnitude().scores(channels())
 
@@ -91,7 +97,9 @@ REPORTS = {
     "AuditReport": audit,
     "BatchEntropyMonitor": monitor,
     "ChannelGraph": channels,
+    "Foldable": lambda: linearization.foldable(in_a_row()),
     "ModelCount": lambda: models.count(net()),
+    "PathLength": lambda: linearization.path_length(net()),
     "PruningPlan": lambda: channels().plan(scores(), ratio=0.5),
     "Reach": lambda: training.describe_reach(net()),
     "ResidualBranches": lambda: models.find_residual_branches(residual()),
@@ -106,6 +114,8 @@ REPORTS = {
     "Verification": lambda: propagate(net(), draws=1).verify(X, draws=2),
 }
 EMPTY = {
+    "Foldable": lambda: linearization.foldable(net()),
+    "PathLength": lambda: linearization.path_length(in_a_row()),
     "BatchEntropyMonitor": lambda: BatchEntropyMonitor(X),
     "ModelCount": lambda: models.counting.ModelCount(()),
     "ResidualBranches": lambda: models.find_residual_branches(net()),
