@@ -14,16 +14,48 @@ import pytest
 from tests.contract.exports import exports_of
 from tests.contract.hard_models import SHAPE, batch_norm, net
 from tests.contract.harness import BACKEND, targets
-from tfdeep.callbacks import BatchEntropyMonitor
+from tfdeep.callbacks import (
+    BatchEntropyMonitor,
+    LinearizationScheduler,
+    PruningScheduler,
+    TaylorPruningScheduler,
+)
+from tfdeep.layers import SparsePReLU
+from tfdeep.pruning import Magnitude, TaylorPruning
 
 X = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype("float32")
 Y = targets(8)
-# With the keys that each logs.
+
+
+def frozen_units():
+    """A net with units that are held, as the scheduler holds them."""
+    model = keras.Sequential([net(batch_norm), SparsePReLU(name="unit")])
+    model.layers[-1].freeze()
+    return model
+
+
+# The keys that each logs, and the model that it is a guest of.
 CALLBACKS = {
     "BatchEntropyMonitor": (
         lambda: BatchEntropyMonitor(X, verbose=0),
         {"entropy", "entropy/hidden"},
-    )
+        lambda: net(batch_norm),
+    ),
+    "LinearizationScheduler": (
+        lambda: LinearizationScheduler(5, 6, 0.1),
+        {"active_units", "active_units/unit", "path_length"},
+        frozen_units,
+    ),
+    "PruningScheduler": (
+        lambda: PruningScheduler(Magnitude(), lambda epoch: 0.0),
+        {"pruned_channels", "channels/hidden"},
+        lambda: net(batch_norm),
+    ),
+    "TaylorPruningScheduler": (
+        TaylorPruningScheduler,
+        {"pruned_channels", "channels/low"},
+        lambda: net(batch_norm),
+    ),
 }
 each_callback = pytest.mark.parametrize("name", CALLBACKS)
 MODES = {"eager": {"run_eagerly": True, "jit_compile": False}}
@@ -39,10 +71,20 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-def fit(callbacks, epochs=2, model=None, **mode):
-    if model is None:
-        model = net(batch_norm)
-        model.compile(keras.optimizers.SGD(0.1), "mse", **mode)
+def optimizer_for(name, model):
+    sgd = keras.optimizers.SGD(0.1)
+    if name == "TaylorPruningScheduler":
+        return TaylorPruning(sgd, model, channels=0)
+    return sgd
+
+
+def compiled(name, **mode):
+    model = CALLBACKS[name][2]()
+    model.compile(optimizer_for(name, model), "mse", **mode)
+    return model
+
+
+def fit(model, callbacks, epochs=2):
     history = model.fit(
         *(X, Y, 4),
         epochs=epochs,
@@ -61,9 +103,9 @@ def test_every_callback_has_a_case():
 @each_callback
 @pytest.mark.parametrize("mode", MODES)
 def test_a_guest(name, mode):
-    make, keys = CALLBACKS[name]
-    plain, without = fit([], **MODES[mode])
-    model, logs = fit([make()], **MODES[mode])
+    make, keys, _ = CALLBACKS[name]
+    plain, without = fit(compiled(name, **MODES[mode]), [])
+    model, logs = fit(compiled(name, **MODES[mode]), [make()])
     assert keys <= set(logs)
     assert all(isinstance(v, float) for key in keys for v in logs[key])
     assert logs["loss"] == pytest.approx(without["loss"], rel=1e-6)
@@ -75,10 +117,11 @@ def test_a_guest(name, mode):
 @each_callback
 def test_afterwards(name, tmp_path):
     callback = CALLBACKS[name][0]()
-    model, _ = fit([callback, Stop()], jit_compile=BACKEND == "jax")
+    model = compiled(name, jit_compile=BACKEND == "jax")
+    fit(model, [callback, Stop()])
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     expected = model.predict(X, verbose=0)
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), expected)
-    _, logs = fit([callback], epochs=1, model=model)
+    _, logs = fit(model, [callback], epochs=1)
     assert CALLBACKS[name][1] <= set(logs)

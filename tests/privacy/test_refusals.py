@@ -41,6 +41,24 @@ def test_refused_when_it_runs(layer, text, method, private, data):
         model.clipped_sum(*data)
 
 
+def test_many_of_one_kind_are_one_line():
+    stack = [keras.Input((8,))]
+    for _ in range(5):
+        stack += [layers.Dense(4), layers.BatchNormalization()]
+    stack.append(layers.ActivityRegularization(0.1, name="extra"))
+    with pytest.raises(NotPrivateError) as refusal:
+        PrivateModel(keras.Sequential(stack))
+    first, second = str(refusal.value).splitlines()
+    assert first.startswith(
+        "5 layers (BatchNormalization 'batch_normalization', "
+        "BatchNormalization 'batch_normalization_1', "
+        "BatchNormalization 'batch_normalization_2' and 2 more): each "
+        "normalises"
+    )
+    assert "tfdeep.privacy.replace_batch_norm(model) puts it in" in first
+    assert second.startswith("ActivityRegularization 'extra' adds a loss")
+
+
 def test_a_frozen_batch_norm_is_no_secret(private, data):
     frozen = layers.BatchNormalization()
     frozen.trainable = False

@@ -42,7 +42,8 @@ TOUR = (
 def tour(error, cpu=(1, 1, 0.8, 1, 1, 1)):
     found = named("test_error", TOUR, *error)
     for arm, seconds in zip(TOUR, cpu, strict=True):
-        found[arm]["epoch_cpu_seconds"] = (seconds,)
+        found[arm]["turn_cpu_seconds"] = (seconds,)
+        found[arm]["epochs"] = (10 if "Stochastic" in arm else 8,)
     found["small, private"]["spent_epsilon"] = (2.9,)
     return found
 
@@ -103,6 +104,21 @@ def two(names, metric="test_error", good=LOW, bad=HIGH, unclear=SCATTERED):
     )
 
 
+LINEAR = ("all units", "plain, depth 2", "early, strength 1",
+          "late, strength 1", "easy task, early, strength 1",
+          "easy task, late, strength 1")  # fmt: skip
+SHORT, LONG = (2.0, 2.0, 2.0), (8.0, 8.0, 8.0)
+
+
+def linear(*errors, late=SHORT):
+    """Errors of the nets, all but the first of a short path length."""
+    found = named("test_error", LINEAR, *errors)
+    lengths = (LONG, SHORT, SHORT, late, SHORT, SHORT)
+    for arm, length in zip(LINEAR, lengths, strict=True):
+        found[arm]["path_length"] = length
+    return found
+
+
 DROPOUT = ("no dropout", "dropout")
 RELAY = ("plain", "all-reach", "relay")
 SUPERVISED = ("plain", "supervised")
@@ -124,6 +140,9 @@ CASES = [
     ("tour", "skipping saves", tour([0] * 6, (1, 1, 0.85, 1, 1, 1)),
      tour([0] * 6, (1, 1, 0.95, 1, 1, 1)),
      tour([0] * 6, (2, 1, 1.0, 1, 1, 1))),
+    ("tour", "its time is well spent", tour((1, 0.05, 0.07, 1, 1, 1)),
+     tour((1, 0.05, 0.09, 1, 1, 1)),
+     tour((1, 0.05, 0.05, 1, 1, 1), (1, 1, 0.9, 1, 1, 1))),
     ("tour", "a start trains", tour((0, 0, 0, 0.9, 0.6, 0)),
      tour((0, 0, 0, 0.9, 0.7, 0))),
     ("tour", "private trains", tour((1, 1, 1, 1, 1, 0.19)),
@@ -235,6 +254,21 @@ CASES = [
     ("capsules", "flat memory", named("memory_mib", MEMORY, 60, 220, 43, 50),
      named("memory_mib", MEMORY, 60, 220, 43, 60),
      named("memory_mib", MEMORY, 60, 90, 43, 50)),
+    ("linearization", "shallow at little loss",
+     linear(LOW, HIGH, HIGH, LITTLE_ABOVE_LOW, LOW, LOW),
+     linear(LOW, LOW, LOW, HIGH, LOW, LOW),
+     linear(LOW, LOW, LOW, LOW, LOW, LOW, late=LONG)),
+    ("linearization", "late beats early",
+     linear(LOW, LOW, HIGH, LOW, LOW, LOW),
+     linear(LOW, HIGH, LOW, HIGH, LOW, LOW),
+     linear(LOW, LOW, HIGH, SCATTERED, LOW, LOW)),
+    ("linearization", "vanishes on an easy task",
+     linear(LOW, LOW, HIGH, LOW, LOW, LOW),
+     linear(LOW, LOW, HIGH, LOW, HIGH, LOW)),
+    ("linearization", "beats plain nets",
+     linear(LOW, HIGH, LOW, LOW, LOW, LOW),
+     linear(LOW, LOW, HIGH, HIGH, LOW, LOW),
+     linear(LOW, HIGH, LOW, SCATTERED, LOW, LOW)),
     ("private", "the pieces help",
      private("test_error", HIGH, HIGH, HIGH, LOW),
      private("test_error", LOW, HIGH, HIGH, HIGH),

@@ -379,7 +379,10 @@ def normal(shape, deviation: float, seed, dtype=None):
 
 
 def sum_over_replicas(tensors):
-    """The sums of a list of tensors over the devices that share the batch."""
+    """The sums of a list of tensors over the devices that share the batch.
+
+    They are dense, also those of gradients that TensorFlow keeps as slices.
+    """
     if keras.backend.backend() not in _MODULES:
         return list(tensors)
     return _module("sum_over_replicas").sum_over_replicas(list(tensors))

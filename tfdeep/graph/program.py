@@ -1,18 +1,21 @@
 """A model as the list of its steps: calls of layers, one after the other.
 
-Nested models are written out, so that a list can be cut anywhere. Running
-all steps is what the model does, in the order in which it can be done.
+Nested models are written out, so that a list can be cut anywhere, and so are
+layers that were opened. Running all steps is what the model does, in the order
+in which it can be done; a handler may run each in its own way.
 """
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import tree
 
+from tfdeep.graph.opening import Opened, is_symbol
 from tfdeep.graph.trace import Call, ends
+from tfdeep.masks import mask_of, with_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +40,14 @@ class Step:
 
     Args:
         path: that of the `Call`.
-        operation: the layer or operation.
+        operation: the layer or operation; a function where masks are handed
+            into a layer that was opened, or out of it.
         args: positional arguments, with slots for tensors.
         kwargs: keyword arguments.
         outputs: the slots that it fills.
+        call: the `Call`, if it is one.
+        told: whether the arguments say if the layer is trained; else the run
+            does.
     """
 
     path: str
@@ -48,11 +55,11 @@ class Step:
     args: tuple
     kwargs: dict
     outputs: list[Slot]
+    call: Call | None = None
+    told: bool = False
 
     def __post_init__(self):
-        # What Keras gives to every call within a Functional model.
-        call = inspect.signature(self.operation.call).parameters
-        self._knows_training = "training" in call
+        self._asks = not self.told and takes(self.operation, "training")
 
     @property
     def inputs(self) -> list[Slot]:
@@ -65,16 +72,36 @@ class Step:
         """The trainable variables that it uses."""
         return list(getattr(self.operation, "trainable_variables", []))
 
-    def run(self, values: dict[Slot, Any], training: bool) -> None:
-        """Read the values of slots, and fill others."""
-        args, kwargs = tree.map_structure(
+    def arguments(self, values: dict[Slot, Any]) -> tuple[tuple, dict]:
+        """Positional and keyword arguments, with the values of slots."""
+        return tree.map_structure(
             lambda each: values[each] if isinstance(each, Slot) else each,
             (self.args, self.kwargs),
         )
-        if self._knows_training:
+
+    def run(
+        self,
+        values: dict[Slot, Any],
+        training: bool,
+        handler: Callable | None = None,
+    ) -> None:
+        """Read the values of slots, and fill others; see `run_steps`."""
+        args, kwargs = self.arguments(values)
+        if self._asks:
+            # What Keras gives to every call within a Functional model.
             kwargs["training"] = training
-        results = tree.flatten(self.operation(*args, **kwargs))
+        if handler is None or self.call is None:
+            results = self.operation(*args, **kwargs)
+        else:
+            results = handler(self, args, kwargs)
+        results = tree.flatten(results)
         values.update(zip(self.outputs, results, strict=True))
+
+
+def takes(operation: Any, argument: str) -> bool:
+    """Whether the call of a layer or operation has an argument."""
+    call = getattr(operation, "call", operation)
+    return argument in inspect.signature(call).parameters
 
 
 class Program:
@@ -84,6 +111,10 @@ class Program:
         inputs: the symbolic inputs of the model.
         outputs: its symbolic outputs.
         calls: the calls between them.
+        opened: optional, what is inside layers that are written out, by the
+            `id` of their calls.
+        told: boolean, whether the layers have been told if they are trained
+            when they were called, as those of a hand-written model have.
 
     Attributes:
         inputs: slots of the inputs, in the order of `keras.tree.flatten`.
@@ -93,43 +124,118 @@ class Program:
         span: the numbers of the first and last step of each call, by path.
     """
 
-    def __init__(self, inputs: Any, outputs: Any, calls: list[Call]):
+    def __init__(
+        self,
+        inputs: Any,
+        outputs: Any,
+        calls: list[Call],
+        opened: Mapping[int, Opened] | None = None,
+        told: bool = False,
+    ):
         self.input_tensors = inputs
         self.steps: list[Step] = []
         self.slot_of: dict[str, Slot] = {}
         self.span: dict[str, tuple[int, int]] = {}
+        self._opened = opened or {}
         flat = tree.flatten(inputs)
         self.inputs = [_slot(tensor) for tensor in flat]
         known = dict(zip(map(id, flat), self.inputs, strict=True))
-        self._add(calls, known)
+        self._add(calls, known, told)
         self.outputs = tree.map_structure(lambda t: known[id(t)], outputs)
 
-    def _add(self, calls: list[Call], known: dict[int, Slot]) -> None:
+    def _add(
+        self,
+        calls: list[Call],
+        known: dict[int, Slot],
+        told: bool,
+        training: bool | None = None,
+    ) -> None:
+        """Add the steps of calls.
+
+        Args:
+            calls: the calls.
+            known: the slots of symbolic tensors, by their `id`.
+            told: whether their arguments say if they are trained.
+            training: what they are told in place of the run.
+        """
         for call in calls:
             first = len(self.steps)
             args, kwargs = tree.map_structure(
-                lambda value: known.get(id(value), value),
-                (call.args, call.kwargs),
+                lambda value: _given(value, known), (call.args, call.kwargs)
             )
-            slots = self._opened(call, args) if call.parts else None
+            if training is not None and takes(call.operation, "training"):
+                kwargs["training"] = training
+            slots = self._parts(call, args, kwargs, known, told)
             if slots is None:
                 slots = [_slot(tensor) for tensor in call.outputs]
                 self.steps.append(
-                    Step(call.path, call.operation, args, kwargs, slots)
+                    Step(
+                        call.path,
+                        call.operation,
+                        args,
+                        kwargs,
+                        slots,
+                        call,
+                        told,
+                    )
                 )
             known.update(zip(map(id, call.outputs), slots, strict=True))
             self.slot_of[call.path] = slots[0]
             self.span[call.path] = first, len(self.steps) - 1
 
-    def _opened(self, call: Call, args: tuple) -> list[Slot] | None:
-        """Add the steps of a nested model; `None` if it stays one step."""
-        inputs, outputs = ends(call.operation)
+    def _parts(self, call: Call, args, kwargs, known, told):
+        """Add the steps within a call; `None` if it stays one step."""
+        if id(call) in self._opened:
+            return self._layer(call, args, known)
+        inputs, outputs = ends(call.operation) if call.parts else ([], [])
         inner, given = tree.flatten(inputs), tree.flatten(args)
-        if len(inner) != len(given):
+        if not call.parts or len(inner) != len(given):
             return None
-        known = dict(zip(map(id, inner), given, strict=True))
-        self._add(call.parts, known)
-        return [known[id(tensor)] for tensor in tree.flatten(outputs)]
+        within = dict(zip(map(id, inner), given, strict=True))
+        # A model tells its layers what it has been told.
+        training = kwargs.get("training", True) if told else None
+        self._add(call.parts, within, told, training)
+        return [within[id(tensor)] for tensor in tree.flatten(outputs)]
+
+    def _layer(self, call: Call, args, known) -> list[Slot]:
+        """Add the steps within a layer that was opened."""
+        inside = self._opened[id(call)]
+        given = [known.get(id(tensor)) for tensor in call.inputs]
+        within = dict(zip(map(id, inside.inputs), given, strict=True))
+        for symbol, slot in zip(inside.worn, given, strict=True):
+            if is_symbol(symbol):
+                within[id(symbol)] = _slot(symbol)
+                self.steps.append(
+                    Step(call.path, mask_of, (slot,), {}, [within[id(symbol)]])
+                )
+        self._add(inside.calls, within, True)
+        outputs = [within[id(tensor)] for tensor in inside.outputs]
+        masks = [within.get(id(mask)) for mask in inside.masks]
+        layer = call.operation
+        if not layer.supports_masking and not any(masks):
+            return outputs
+        slots = [_slot(tensor) for tensor in inside.outputs]
+        self.steps.append(
+            Step(
+                call.path,
+                lambda *args: masked_as_called(layer, *args),
+                (args[:1], outputs, masks),
+                {},
+                slots,
+            )
+        )
+        return slots
+
+    def run(
+        self,
+        inputs: list,
+        training: bool,
+        handler: Callable | None = None,
+    ) -> Any:
+        """The outputs for inputs, in the order of `.inputs`; see `run_steps`."""
+        values = dict(zip(self.inputs, inputs, strict=True))
+        run_steps(self.steps, values, training, handler)
+        return tree.map_structure(values.__getitem__, self.outputs)
 
     def crossing(self, cut: int) -> list[Slot]:
         """What is made before a step, read by it or later, and moves."""
@@ -153,9 +259,43 @@ def _slot(tensor: keras.KerasTensor) -> Slot:
     return Slot(str(tensor.dtype))
 
 
+def _given(value: Any, known: dict[int, Slot]) -> Any:
+    """The slot of a symbol; `None` for a mask, which comes by itself."""
+    if is_symbol(value):
+        return known.get(id(value))
+    return value
+
+
+def masked_as_called(layer, args: tuple, outputs: list, masks: list) -> list:
+    """Outputs with the masks that Keras attaches when a layer is called."""
+    if layer.supports_masking and args and any(each is None for each in masks):
+        before = tree.map_structure(mask_of, args[0])
+        found = tree.flatten(layer.compute_mask(args[0], before))
+        found += [None] * (len(masks) - len(found))
+        masks = [
+            new if old is None else old
+            for old, new in zip(masks, found, strict=True)
+        ]
+    return [
+        with_mask(output, mask)
+        for output, mask in zip(outputs, masks, strict=True)
+    ]
+
+
 def run_steps(
-    steps: Sequence[Step], values: dict[Slot, Any], training: bool
+    steps: Sequence[Step],
+    values: dict[Slot, Any],
+    training: bool,
+    handler: Callable | None = None,
 ) -> None:
-    """Run steps one after the other."""
+    """Run steps one after the other.
+
+    Args:
+        steps: the steps.
+        values: those of slots, which are read and added to.
+        training: boolean, what layers are told that have not been.
+        handler: optional `handler(step, args, kwargs)`, which returns the
+            outputs of a call in place of the layer.
+    """
     for step in steps:
-        step.run(values, training)
+        step.run(values, training, handler)

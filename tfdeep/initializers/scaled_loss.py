@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.graph.parts import every_part
 from tfdeep.initializers.auto_init.inputs import (
     as_taken,
     in_order,
@@ -25,7 +26,6 @@ from tfdeep.initializers.auto_init.inputs import (
 from tfdeep.initializers.classes import check_classes
 from tfdeep.initializers.kinds import check_kind, is_text
 from tfdeep.initializers.shared_weights import check_not_shared
-from tfdeep.initializers.without_noise import every_layer
 from tfdeep.inside import is_graph
 from tfdeep.layers.copies import copy_sizes
 
@@ -245,7 +245,7 @@ def check_model(model: Any) -> None:
             "GradInit scales weights that exist. Call `model.build` with the "
             "input shape first."
         )
-    for layer in every_layer(model):
+    for layer in every_part(model):
         if layer.dtype_policy.quantization_mode is not None:
             _refuse(layer, "quantized", "Initialize first, then quantize.")
         if getattr(layer, "lora_enabled", False):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import keras
 
-from tfdeep.keras_internals import layers_of
+from tfdeep.graph.parts import every_part
 from tfdeep.layers import Repeat, StochasticDepth
 
 # What to set, to what, on which layers: subclasses, such as DropPath and
@@ -29,18 +29,6 @@ NEUTRAL: tuple[tuple[type, str, float | None], ...] = (
     (StochasticDepth, "survival_probability", 1.0),
     (Repeat, "survival_probabilities", None),
 )
-
-
-def every_layer(model: keras.Layer) -> list:
-    """The layer itself and all layers in it, at any depth, each once.
-
-    The layer that stands for the copies of a `Repeat` is one of them.
-    """
-    found = layers_of(model)
-    for layer in found:  # It grows.
-        if isinstance(layer, Repeat) and layer.template.built:
-            found += layers_of(layer.template.layer)
-    return found
 
 
 def settings_of(layer: keras.Layer) -> list[tuple[str, float | None]]:
@@ -65,7 +53,7 @@ def without_noise(model: keras.Layer) -> Iterator[None]:
     Gradients of gradients are exact meanwhile.
     """
     with contextlib.ExitStack() as stack:
-        for layer in every_layer(model):
+        for layer in every_part(model):
             for name, neutral in settings_of(layer):
                 stack.callback(setattr, layer, name, getattr(layer, name))
                 setattr(layer, name, neutral)

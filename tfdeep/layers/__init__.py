@@ -25,6 +25,7 @@ from tfdeep.layers.reversible_stack import ReversibleStack
 from tfdeep.layers.routing import dynamic_routing, sda_routing, squash
 from tfdeep.layers.routing_capsules import RoutingCapsules
 from tfdeep.layers.shortcuts import ZeroPadShortcut
+from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.layers.stochastic_block import StochasticBlock
 from tfdeep.layers.stochastic_depth import StochasticDepth, linear_survival
 from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
@@ -49,6 +50,7 @@ __all__ = [
     "ReversibleCapsule",
     "ReversibleStack",
     "RoutingCapsules",
+    "SparsePReLU",
     "StochasticBlock",
     "StochasticDepth",
     "WeightStandardizedConv2D",

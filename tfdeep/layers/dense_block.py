@@ -216,6 +216,10 @@ class DenseBlock(ConvUnits):
         shape[self.channel_axis] += self.num_layers * self.growth_rate
         return tuple(shape)
 
+    def inner_parts(self) -> list:
+        """The layers within, each with how often it is repeated."""
+        return [(layer, 1) for layer in self.dense_layers]
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -93,6 +93,10 @@ class DenseTransition(ConvUnits):
             for position, size in enumerate(input_shape)
         )
 
+    def inner_parts(self) -> list:
+        """The layers within, each with how often it is repeated."""
+        return [(self.transition, 1)]
+
     def get_config(self):
         return {
             **super().get_config(),

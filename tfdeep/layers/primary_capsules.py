@@ -143,6 +143,10 @@ class PrimaryCapsules(KeepsFrozenParts):
             count *= self.channels // self.capsule_dim
         return (input_shape[0], count, self.capsule_dim)
 
+    def inner_parts(self) -> list:
+        """The layers within, each with how often it is repeated."""
+        return [(self.conv, 1)]
+
     def get_config(self):
         return {
             **super().get_config(),

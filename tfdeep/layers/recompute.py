@@ -4,6 +4,7 @@ import keras
 from keras import tree
 
 from tfdeep import backend
+from tfdeep.checks import check_no_tensor
 from tfdeep.layers.frozen_parts import KeepsFrozenParts
 from tfdeep.layers.held import (
     build_held,
@@ -52,6 +53,7 @@ class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
         That of the layer.
 
     Raises:
+        TypeError: if `layer` is a tensor.
         ValueError: if `layer` is no Keras layer.
 
     Example:
@@ -65,6 +67,9 @@ class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
     """
 
     def __init__(self, layer, **kwargs):
+        check_no_tensor(
+            "layer", layer, "Recompute(layer)(x) with a layer or model"
+        )
         if not isinstance(layer, keras.Layer):
             raise ValueError(
                 f"`layer` came as {type(layer).__name__}. It must be a Keras "
@@ -91,6 +96,10 @@ class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
         if not self.layer.supports_masking:
             return None  # What a model hands on is on its outputs.
         return self.layer.compute_mask(inputs, previous_mask)
+
+    def inner_parts(self) -> list:
+        """The layers within, each with how often it is repeated."""
+        return [(self.layer, 1)]
 
     def compute_output_shape(self, input_shape):
         return output_shape(self.layer, input_shape)

@@ -212,6 +212,10 @@ class ReversibleStack(ReversibleLayer):
 
         return call
 
+    def inner_parts(self) -> list:
+        """The layers within, each with how often it is repeated."""
+        return [(block, 1) for block in self.blocks]
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -10,6 +10,7 @@ from tfdeep.privacy.clipping import (
 )
 from tfdeep.privacy.mechanisms import GaussianMechanism, Mechanism
 from tfdeep.privacy.per_example.purity import NotPrivateError
+from tfdeep.privacy.per_example.rules import gradient_rule
 from tfdeep.privacy.plan import Plan
 from tfdeep.privacy.private_model import PrivateModel
 from tfdeep.privacy.sampling import poisson_batches
@@ -33,6 +34,7 @@ __all__ = [
     "TreeAggregation",
     "Views",
     "audit",
+    "gradient_rule",
     "poisson_batches",
     "recipe",
     "replace_batch_norm",

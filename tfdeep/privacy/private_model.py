@@ -21,6 +21,7 @@ from tfdeep.privacy.noise import NoiseSource
 from tfdeep.privacy.per_example import METHODS
 from tfdeep.privacy.private_evaluate import PrivateEvaluate
 from tfdeep.privacy.refusals import check_refused
+from tfdeep.privacy.statement import Statement
 from tfdeep.privacy.truth import as_tensor, first_example, one_of
 from tfdeep.privacy.views import Views
 
@@ -266,10 +267,10 @@ class PrivateModel(PrivateEvaluate):
             return math.inf
         return self.plan.epsilon_after(self.count_of_updates())
 
-    def statement(self) -> str:
+    def statement(self) -> Statement:
         """The guarantee of the plan in words; it names a fixed seed."""
         if self.plan is None:
-            return (
+            return Statement(
                 "No guarantee is claimed: the model was trained without a plan."
             )
         seeded = self.noise.is_fixed or self._samples_are_seeded

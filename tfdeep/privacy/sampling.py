@@ -13,6 +13,7 @@ from keras import ops
 from tfdeep import backend
 from tfdeep.checks import check_seed
 from tfdeep.privacy.per_example.purity import NotPrivateError
+from tfdeep.privacy.statement import Statement
 
 # The weight of padding: 0, with a sign that no other batch has by chance. It is
 # what a program can know a sample by.
@@ -123,7 +124,7 @@ class PoissonBatches(keras.utils.PyDataset):
         self._epoch += 1
         self._asked.clear()
 
-    def statement(self) -> str:
+    def statement(self) -> Statement:
         """The guarantee of the plan in words; it names a fixed seed."""
         return self.plan.statement(seeded=self.seed is not None)
 

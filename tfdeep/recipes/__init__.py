@@ -39,6 +39,7 @@ MODULES = [
     "tfdeep.recipes.deep_supervision",
     "tfdeep.recipes.relay",
     "tfdeep.recipes.capsules",
+    "tfdeep.recipes.linearization",
     "tfdeep.recipes.private",
 ]
 

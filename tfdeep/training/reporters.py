@@ -6,6 +6,7 @@ layer reports from there has no tensor outside.
 
 import keras
 
+from tfdeep.graph.parts import every_part
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.entropy import BatchEntropy
 from tfdeep.layers.recompute import Recompute
@@ -28,7 +29,7 @@ def reporters_of(model: keras.Layer) -> dict[str, BatchEntropy]:
 
 def check_heard(model: keras.Layer) -> None:
     """Raise `ValueError` for a `BatchEntropy` layer that cannot be heard."""
-    for layer in _described(model):
+    for layer in every_part(model):
         if isinstance(layer, StochasticDepth):
             _refuse(
                 layer,
@@ -65,17 +66,8 @@ def check_gradients(model: keras.Layer) -> None:
             )
 
 
-def _described(layer: keras.Layer) -> list:
-    """All layers in a layer, those that a `Repeat` stands for as well."""
-    found = layers_of(layer)
-    for part in layers_of(layer):
-        if isinstance(part, Repeat):
-            found += _described(part.template.given)
-    return found
-
-
 def _refuse(layer: keras.Layer, why: str) -> None:
-    for part in _described(layer):
+    for part in every_part(layer):
         if isinstance(part, BatchEntropy):
             raise ValueError(
                 f"The BatchEntropy layer {part.name!r} came within "

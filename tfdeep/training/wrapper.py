@@ -13,13 +13,13 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.graph.trace import input_shape_of, symbols
+from tfdeep.graph.weight_decay import exclude_from_weight_decay
 from tfdeep.inside import own_methods
 from tfdeep.layers.per_variable import warn_of_optimizer
 from tfdeep.training.stages import Division
 from tfdeep.training.streams import Check
 from tfdeep.training.taps import Interior, Tapped
 from tfdeep.training.watch import check_fit
-from tfdeep.training.weight_decay import exclude_from_weight_decay
 
 
 def check_trained_by_keras(model: keras.Model, wrapper: str) -> None:
@@ -106,6 +106,10 @@ class TrainingWrapper(keras.Model):
     def epoch_logs(self) -> dict[str, float]:
         """What is logged once an epoch, beside the metrics."""
         return {}
+
+    def unprinted(self) -> list[str]:
+        """Names of logs that the progress bar leaves out."""
+        return []
 
     def check_batches(self, sizes: set[int]) -> None:
         """Raise if `fit` would make batches of a size that cannot work."""

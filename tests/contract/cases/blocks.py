@@ -8,6 +8,7 @@ import tfdeep.data
 from tests.contract.cases.case import Case
 from tests.contract.cases.factories import GROUP, STEADY, layer, pair
 from tests.contract.cases.plain import (
+    PenalizedPReLU,
     basic_branch,
     bottleneck_branch,
     conv,
@@ -101,6 +102,16 @@ BLOCKS = {
         random=True,
         alone=STEADY,
         neutral=pair(layer(L.WideBlock, 4), layer(L.PreActivationBlock, 4)),
+    ),
+    "SparsePReLU": Case(
+        layer(L.SparsePReLU, 0.01),
+        data_format=False,
+        masked=lambda inside: L.SparsePReLU(),
+        holds_a_layer=False,
+        neutral=pair(
+            layer(L.SparsePReLU),
+            lambda: PenalizedPReLU(shared_axes=[1, 2]),
+        ),
     ),
     "WeightStandardizedConv2D": Case(
         layer(L.WeightStandardizedConv2D, 6, 3),

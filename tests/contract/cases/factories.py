@@ -111,7 +111,7 @@ def layer(kind, *args, **settings):
     """A factory of one of our layers, open to further arguments."""
     if issubclass(kind, keras.layers.Conv2D):
         settings["kernel_initializer"] = keras.initializers.HeNormal(SEED)
-    elif kind not in (L.BatchEntropy, L.ZeroPadShortcut):
+    elif kind not in (L.BatchEntropy, L.SparsePReLU, L.ZeroPadShortcut):
         settings["seed"] = SEED
     return lambda **kwargs: kind(*args, **{**settings, **kwargs})
 

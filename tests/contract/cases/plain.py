@@ -43,6 +43,22 @@ class Length(layers.Layer):
         return keras.ops.sqrt(keras.ops.sum(x * x, axis=-1))
 
 
+class PenalizedPReLU(layers.PReLU):
+    """That of Keras, with a penalty whose strength is its last weight."""
+
+    def build(self, input_shape):
+        self.alpha_regularizer = self.penalty
+        super().build(input_shape)
+        self.rest = [
+            self.add_weight(shape=shape, trainable=False)
+            for shape in (self.alpha.shape, self.alpha.shape, ())
+        ]
+
+    def penalty(self, slopes):
+        distances = keras.ops.sqrt(keras.ops.abs(1.0 - slopes))
+        return self.rest[-1] * keras.ops.sum(distances)
+
+
 def basic_branch():
     return [conv(4), norm(), layers.ReLU(), conv(4), norm()]
 

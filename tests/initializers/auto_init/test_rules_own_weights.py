@@ -7,6 +7,7 @@ from keras import layers
 
 from tests.initializers.unchanged import unchanged
 from tfdeep.initializers import AutoInit, propagate
+from tfdeep.layers import SparsePReLU
 
 
 @pytest.mark.parametrize("shared", [None, (1, 2)])
@@ -60,3 +61,30 @@ def test_their_kernels_come_back():
     np.testing.assert_array_equal(
         recurrent, inner.forward_layer.cell.recurrent_kernel
     )
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_sparse_prelu_is_exact_with_the_slopes_in_force(linear):
+    """(1 + a^2) / 2 of what trains, 1 of what is linear."""
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 4)),
+            layers.Conv2D(8, 3),
+            SparsePReLU(),
+            layers.Conv2D(3, 2),
+        ]
+    )
+    unit = model.layers[1]
+    slopes = np.random.default_rng(0).normal(0, 0.5, unit.slopes.shape)
+    if linear:
+        slopes.flat[:4] = 1.0
+    unit.slopes.assign(slopes)
+    unit.freeze()
+    unit.slopes.assign(np.zeros_like(slopes))
+    init = AutoInit(seed=0)
+    init.initialize_model(model, strict=True)
+    record = init.report.records[1]
+    slopes = np.where(slopes >= 0.99, 1.0, slopes)
+    second = (1 + np.mean(slopes**2)) / 2
+    assert record.second == pytest.approx(second, rel=1e-6)
+    assert not np.array(unit.slopes).any()

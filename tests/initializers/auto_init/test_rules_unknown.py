@@ -93,7 +93,7 @@ def test_or_given_a_rule():
     np.testing.assert_allclose(report.records[0].second, 9.0)
 
 
-@pytest.mark.parametrize("kind", ["Dense", int, layers.Dense(2)])
+@pytest.mark.parametrize("kind", ["", int, layers.Dense(2)])
 def test_a_rule_for_no_class_of_layers(kind):
     with pytest.raises(TypeError, match="takes classes of layers"):
         signal_rule(kind)

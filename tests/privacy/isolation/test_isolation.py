@@ -102,6 +102,14 @@ def test_a_layer_of_the_table(name):
     check({**KERAS, **OWN}[name])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["StochasticDepth", "StochasticBlock", "AddedStochasticDepth"]
+)
+def test_a_branch_that_is_skipped_may_run_on_a_whole_batch(name):
+    assert check(OWN[name])
+
+
 @pytest.mark.claim
 def test_the_table_is_what_trials_find():
     """On this backend; its version may be another."""

@@ -1,8 +1,8 @@
 """Gradients of the examples of a batch, each by the cheapest exact way."""
 
 from tfdeep.checks import check_choice
+from tfdeep.graph.opening import CannotOpen
 from tfdeep.privacy.per_example.book_keeping import BookKeeping
-from tfdeep.privacy.per_example.replay import CannotOpen
 from tfdeep.privacy.per_example.vectorized import Vectorized
 
 METHODS = ("auto", "vectorized", "loop", "tf_privacy")

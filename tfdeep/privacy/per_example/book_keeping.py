@@ -8,21 +8,21 @@ import keras
 from keras import ops, tree
 
 from tfdeep import backend
+from tfdeep.graph.opening import CannotOpen, opened
+from tfdeep.graph.program import Program, Step
 from tfdeep.graph.trace import calls_between, ends, input_shape_of, symbols
 from tfdeep.inside import is_graph
 from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Absent, Gradients, added
 from tfdeep.privacy.per_example.loss import losses_of_rows
-from tfdeep.privacy.per_example.mapped import maps_one_by_one
+from tfdeep.privacy.per_example.mapped import MappedRule, maps_one_by_one
 from tfdeep.privacy.per_example.mapping import way_of_mapping
 from tfdeep.privacy.per_example.purity import pure_call
 from tfdeep.privacy.per_example.replay import (
-    CannotOpen,
     Replay,
+    Ways,
     as_started,
     check_arguments,
-    opened,
-    steps_of,
 )
 from tfdeep.privacy.per_example.vectorized import seed_indices
 
@@ -42,25 +42,36 @@ class BookKeeping:
         self.model = model
         self.owner = owner
         self.seeds = seed_indices(model)
-        starts, self.results = _ends_of(model)
-        self.training = True if is_graph(model) else None
+        starts, results = _ends_of(model)
         self.starts = tree.flatten(starts)
-        calls = calls_between(starts, self.results)
+        calls = calls_between(starts, results)
         check_arguments(calls, model.name)
-        self.steps = steps_of(calls)
+        ways = Ways(calls)
+        self.rules = ways.rules
+        self.program = Program(
+            starts, results, calls, ways.opened, told=not is_graph(model)
+        )
         self._check_whole()
 
     def _check_whole(self):
         """Raise unless all trainable weights are in the steps."""
-        found = {id(v) for step in every(self.steps) for v in _weights(step)}
+        found = {id(v) for step in self._by_rule() for v in step.weights}
         if any(id(v) not in found for v in self.model.trainable_variables):
             raise CannotOpen(self.model.name)
+
+    def _by_rule(self) -> list[Step]:
+        """The steps that run by a rule."""
+        return [s for s in self.program.steps if id(s.call) in self.rules]
 
     def describe(self) -> str:
         """A line for each call of a layer with weights: how it is clipped."""
         rows = [
-            (step.call.path, type(step.call.operation).__name__, _way(step))
-            for step in every(self.steps)
+            (
+                step.path,
+                type(step.operation).__name__,
+                _way(self.rules[id(step.call)]),
+            )
+            for step in self._by_rule()
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
@@ -82,24 +93,19 @@ class BookKeeping:
             tree.map_structure(lambda t: _repeated(t, views), each)
             for each in (y, weight)
         )
-        steps: list[tuple] = []
+        used: list[tuple] = []
 
         def loss(tap):
-            replay = Replay(tap)
+            replay = Replay(self.rules, tap)
             with pure_call(model, trainable, state, self.seeds) as scope:
-                outputs = replay.run(
-                    self.steps,
-                    self.starts,
-                    as_started(self.starts, tree.flatten(x)),
-                    self.results,
-                    self.training,
-                )
+                inputs = as_started(self.starts, tree.flatten(x))
+                outputs = self.program.run(inputs, True, replay)
             losses = losses_of_rows(self.owner, y, outputs, weight)
             ends = [
                 scope.get_current_value(v)
                 for v in model.non_trainable_variables
             ]
-            steps[:] = [(step, count) for step, _, count in replay.records]
+            used[:] = [(rule, count) for rule, _, count in replay.records]
             kept = [tensors for _, tensors, _ in replay.records]
             shown = outputs
             if views > 1:
@@ -108,7 +114,7 @@ class BookKeeping:
 
         _, (shown, losses, ends, kept), grads = backend.tapped_gradients(loss)
         with keras.StatelessScope(mapping):
-            forms = _forms(steps, kept, grads, views)
+            forms = _forms(used, kept, grads, views)
         losses = ops.mean(ops.reshape(losses, (-1, views)), axis=1)
         count = ops.shape(losses)[0]
         gradients = Gradients(
@@ -122,13 +128,13 @@ class BookKeeping:
         return Batch(gradients, shown, losses, ends)
 
 
-def _forms(steps, kept, grads, views):
+def _forms(used, kept, grads, views):
     """The forms of the gradients, by the identity of their variable."""
     found: dict[int, list] = {}
     waiting = iter(grads)
-    for (step, count), tensors in zip(steps, kept, strict=True):
+    for (rule, count), tensors in zip(used, kept, strict=True):
         mine = [next(waiting) for _ in range(count)]
-        for variable, form in step.rule.forms(tensors, mine, views):
+        for variable, form in rule.forms(tensors, mine, views):
             found.setdefault(id(variable), []).append(form)
     return found
 
@@ -140,23 +146,11 @@ def _repeated(tensor, views):
     return ops.repeat(tensor, views, axis=0)
 
 
-def every(steps):
-    """The steps, and those within them, that run by a rule."""
-    for step in steps:
-        if step.rule is not None:
-            yield step
-        yield from every(step.parts)
-
-
-def _way(step) -> str:
-    if step.rule.runs_alone:
-        return "book-keeping"
-    way = way_of_mapping(maps_one_by_one(step.call.operation))
+def _way(rule) -> str:
+    if not isinstance(rule, MappedRule):
+        return rule.way
+    way = way_of_mapping(maps_one_by_one(rule.layer))
     return f"layer by example, {way}"
-
-
-def _weights(step):
-    return step.call.operation.trainable_variables
 
 
 def _ends_of(model):

@@ -5,6 +5,7 @@ from keras import layers
 
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.grouped_conv import GroupedConv2D
+from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.layers.weight_standardized_conv import WeightStandardizedConv2D
 from tfdeep.masks import mask_of
 from tfdeep.privacy.per_example.convolution import (
@@ -22,38 +23,33 @@ from tfdeep.privacy.per_example.normalization import (
     LayerNormalizationRule,
     RMSNormalizationRule,
 )
-from tfdeep.privacy.per_example.rules import Rule
+from tfdeep.privacy.per_example.rules import RULES, Rule
+from tfdeep.privacy.per_example.slopes import SlopesRule
 from tfdeep.privacy.per_example.standardized import (
     StandardizedConvolutionRule,
 )
 
-# Exact classes: a subclass may compute something else.
-RULES: dict[type, type[Rule]] = {
-    layers.Dense: DenseRule,
-    layers.Conv1D: ConvolutionRule,
-    layers.Conv2D: ConvolutionRule,
-    layers.Conv3D: ConvolutionRule,
-    GroupedConv2D: ConvolutionRule,
-    WeightStandardizedConv2D: StandardizedConvolutionRule,
-    layers.DepthwiseConv1D: DepthwiseRule,
-    layers.DepthwiseConv2D: DepthwiseRule,
-    layers.SeparableConv1D: SeparableRule,
-    layers.SeparableConv2D: SeparableRule,
-    layers.Conv1DTranspose: TransposedRule,
-    layers.Conv2DTranspose: TransposedRule,
-    layers.Conv3DTranspose: TransposedRule,
-    layers.EinsumDense: EinsumDenseRule,
-    layers.Embedding: EmbeddingRule,
-    layers.LayerNormalization: LayerNormalizationRule,
-    layers.GroupNormalization: GroupNormalizationRule,
-    layers.RMSNormalization: RMSNormalizationRule,
-}
+RULES.rule(layers.Dense)(DenseRule)
+RULES.rule(layers.EinsumDense)(EinsumDenseRule)
+RULES.rule(layers.Embedding)(EmbeddingRule)
+RULES.rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)(ConvolutionRule)
+RULES.rule(GroupedConv2D)(ConvolutionRule)
+RULES.rule(WeightStandardizedConv2D)(StandardizedConvolutionRule)
+RULES.rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)(DepthwiseRule)
+RULES.rule(layers.SeparableConv1D, layers.SeparableConv2D)(SeparableRule)
+RULES.rule(
+    layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose
+)(TransposedRule)
+RULES.rule(layers.LayerNormalization)(LayerNormalizationRule)
+RULES.rule(layers.GroupNormalization)(GroupNormalizationRule)
+RULES.rule(layers.RMSNormalization)(RMSNormalizationRule)
+RULES.rule(SparsePReLU)(SlopesRule)
 
 
 def rule_for(call) -> Rule | None:
     """The rule of one call, `None` if only the mapped one fits."""
     layer = call.operation
-    kind = RULES.get(type(layer))
+    kind = RULES.find(layer)
     if kind is None or _changed(layer):
         return None
     rule = kind(layer)

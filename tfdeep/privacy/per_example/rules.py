@@ -4,8 +4,11 @@ A rule runs a layer, marks the tensor whose gradient it needs, and later turns
 what went in and what came back into a form of `gradients` for each weight.
 """
 
-from keras import ops
+import inspect
 
+from keras import ops, tree
+
+from tfdeep.graph.registry import Registry
 from tfdeep.privacy.per_example.gradients import Instances, widened
 
 
@@ -16,11 +19,16 @@ class Rule:
         layer: a built Keras layer.
 
     Attributes:
+        way: how gradients are computed, in a word for users.
         runs_alone: whether `forward` computes by itself, from the one input,
             and does not call the layer.
+        vouched_for: whether who wrote the rule says that the layer keeps
+            examples apart; else that is looked up.
     """
 
+    way = "book-keeping"
     runs_alone = True
+    vouched_for = False
 
     def __init__(self, layer):
         self.layer = layer
@@ -59,6 +67,110 @@ class Rule:
         """The layer's activation, if it has one."""
         activation = getattr(self.layer, "activation", None)
         return outputs if activation is None else activation(outputs)
+
+
+RULES = Registry("gradient_rule")
+
+
+def gradient_rule(*kinds):
+    """Register how gradients per example of a layer's weights are computed.
+
+    Layers without a rule are differentiated one example at a time, or opened
+    into the layers that they are made of: correct, and slower. With
+    gradients g of the loss by the layer's outputs, a rule computes from them
+    and from the inputs x what belongs to each example: of a kernel W in
+    y = x W it is the outer product of x and g, summed over positions.
+
+    Registering a rule says that the layer treats each example by itself. The
+    engine compares it with plain differentiation before the first step, on
+    examples of the first batch, and does not use a rule that is wrong there.
+
+    Args:
+        *kinds: classes of layers, or names of classes: `"Package>Name"` of
+            those that are registered with Keras, `"package.Name"` of others.
+            A subclass that computes in another way has no rule of its parent.
+
+    Returns:
+        A decorator for the rule, `rule(layer, x, g)`. `x` is the input of the
+        layer, its only one, and `g` the gradient by its output, one tensor;
+        both have the examples first. It returns a dict with a pair for each
+        trainable weight: `id(weight)`, and gradients of shape
+        `(batch, *weight.shape)`.
+
+    Raises:
+        TypeError: for anything but a class of layers or a name.
+
+    Reference:
+        [Opacus](https://arxiv.org/abs/2109.12298), whose
+        `register_grad_sampler` does the same for PyTorch.
+
+    Example:
+        >>> import keras, tfdeep
+        >>> class Scale(keras.layers.Layer):
+        ...     def build(self, input_shape):
+        ...         self.scale = self.add_weight(shape=(input_shape[-1],))
+        ...     def call(self, x):
+        ...         return self.scale * x
+        >>> @tfdeep.privacy.gradient_rule(Scale)
+        ... def scale_gradients(layer, x, g):
+        ...     return {id(layer.scale): x * g}
+        >>> base = keras.Sequential([keras.Input((3,)), Scale(name="scale")])
+        >>> noise = tfdeep.privacy.GaussianMechanism(noise_multiplier=1.0)
+        >>> model = tfdeep.PrivateModel(base, mechanism=noise)
+        >>> model.compile("sgd", "mse")
+        >>> print(model.describe_clipping())
+        scale  Scale  registered rule
+    """
+
+    def register(function):
+        if inspect.isclass(function) and issubclass(function, Rule):
+            return RULES.rule(*kinds)(function)
+        RULES.rule(*kinds)(lambda layer: Stated(layer, function))
+        return function
+
+    RULES.rule(*kinds)
+    return register
+
+
+class Stated(Rule):
+    """The rule of a function that `gradient_rule` has registered.
+
+    Args:
+        layer: a built Keras layer.
+        function: `function(layer, x, g)`.
+    """
+
+    way = "registered rule"
+    runs_alone = False
+    vouched_for = True
+
+    def __init__(self, layer, function):
+        super().__init__(layer)
+        self._function = function
+
+    def forward(self, tap, x, **kwargs):
+        outputs = self.layer(x, **kwargs)
+        if len(tree.flatten(outputs)) != 1:
+            raise ValueError(
+                f"A gradient rule must be for a layer with one output. "
+                f"Received: layer {self.layer.name!r} with "
+                f"{len(tree.flatten(outputs))} outputs"
+            )
+        return tap(outputs), [x]
+
+    def forms(self, kept, grads, views):
+        found = self._function(self.layer, kept[0], grads[0])
+        weights = self.layer.trainable_variables
+        if set(found) != set(map(id, weights)):
+            raise ValueError(
+                f"The gradient rule of layer {self.layer.name!r} must return "
+                f"the gradients of its {len(weights)} trainable weights, by "
+                f"their `id`. Received: {len(found)} of another set"
+            )
+        return [
+            (weight, summed_to(found[id(weight)], views, ()))
+            for weight in weights
+        ]
 
 
 def by_example(tensor, views: int):

@@ -39,7 +39,7 @@ def submodule(path: str) -> ModuleType:
         raise ImportError(
             f"`{name}` could not be imported: {error}. "
             "`tfdeep.privacy.tf_privacy` uses tensorflow-privacy 0.9.0 with "
-            "tensorflow 2.21 or newer, on Python 3.11. Install both with "
+            "tensorflow 2.20 or newer, on Python 3.11. Install both with "
             "`pip install 'tfdeep[privacy]'`."
         ) from error
 

@@ -12,13 +12,8 @@ from keras import layers
 
 from tfdeep.initializers.auto_init.rules import pointwise
 from tfdeep.initializers.auto_init.rules.measuring import computed
-from tfdeep.initializers.auto_init.rules.registry import (
-    OPERATIONS,
-    RULES,
-    overridden,
-    rule,
-)
-from tfdeep.initializers.auto_init.rules.stated import METHOD, stated
+from tfdeep.initializers.auto_init.rules.registry import METHOD, RULES, rule
+from tfdeep.initializers.auto_init.rules.stated import stated
 
 __all__ = ["find_rule", "rule"]
 FAMILIES = (
@@ -39,11 +34,7 @@ def find_rule(operation):
 
     It is none if a class before that one computes in another way.
     """
-    for kind in type(operation).__mro__:
-        if kind in RULES or METHOD in vars(kind):
-            if overridden(type(operation), kind):
-                break
-            return RULES.get(kind, stated)
-    if not isinstance(operation, layers.Layer):
-        return OPERATIONS.get(type(operation).__name__, pointwise.operation)
-    return computed
+    found = RULES.find(operation)
+    if found is None and not isinstance(operation, layers.Layer):
+        return pointwise.operation
+    return stated if found == METHOD else found or computed

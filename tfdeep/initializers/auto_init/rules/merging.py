@@ -5,11 +5,7 @@ from keras import layers
 
 from tfdeep.initializers.auto_init.propagation import is_tensor, to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import computed
-from tfdeep.initializers.auto_init.rules.registry import (
-    OPERATIONS,
-    RULES,
-    first,
-)
+from tfdeep.initializers.auto_init.rules.registry import first, rule
 
 
 def summing(signs):
@@ -59,13 +55,6 @@ def summing(signs):
 
 plus = summing(lambda n: [1.0] * n)
 minus = summing(lambda n: [1.0, -1.0])
-RULES.update(
-    {
-        layers.Add: plus,
-        layers.Subtract: minus,
-        layers.Average: summing(lambda n: [1.0 / n] * n),
-    }
-)
-
-
-OPERATIONS.update({"Add": plus, "Subtract": minus})
+rule(layers.Add, "add")(plus)
+rule(layers.Subtract, "subtract")(minus)
+rule(layers.Average)(summing(lambda n: [1.0 / n] * n))

@@ -6,7 +6,6 @@ from keras import layers, ops
 from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import followed
 from tfdeep.initializers.auto_init.rules.registry import (
-    RULES,
     axis_of,
     first,
     rule,
@@ -68,17 +67,12 @@ def moving(state, layer, call, args, kwargs):
 
 
 # Linear images: normal if the input is.
-RULES.update(
-    dict.fromkeys(
-        (
-            layers.AveragePooling1D,
-            layers.AveragePooling2D,
-            layers.AveragePooling3D,
-            layers.GlobalAveragePooling1D,
-            layers.GlobalAveragePooling2D,
-            layers.GlobalAveragePooling3D,
-            layers.UpSampling2D,
-        ),
-        followed(),
-    )
-)
+rule(
+    layers.AveragePooling1D,
+    layers.AveragePooling2D,
+    layers.AveragePooling3D,
+    layers.GlobalAveragePooling1D,
+    layers.GlobalAveragePooling2D,
+    layers.GlobalAveragePooling3D,
+    layers.UpSampling2D,
+)(followed())

@@ -8,7 +8,7 @@ from tfdeep.initializers.auto_init.rules.measuring import (
     followed,
     measured,
 )
-from tfdeep.initializers.auto_init.rules.registry import RULES, first, rule
+from tfdeep.initializers.auto_init.rules.registry import first, rule
 
 
 @rule(layers.BatchNormalization)
@@ -44,14 +44,9 @@ def batch_normalization(state, layer, call, args, kwargs):
 
 
 # Normalised within each sample, which hardly varies from draw to draw.
-RULES.update(
-    dict.fromkeys(
-        (
-            layers.LayerNormalization,
-            layers.GroupNormalization,
-            layers.RMSNormalization,
-            layers.UnitNormalization,
-        ),
-        followed(sensitivity=0.0, scatter=0.0),
-    )
-)
+rule(
+    layers.LayerNormalization,
+    layers.GroupNormalization,
+    layers.RMSNormalization,
+    layers.UnitNormalization,
+)(followed(sensitivity=0.0, scatter=0.0))

@@ -1,60 +1,19 @@
 """Which class has which rule, and what the rules share."""
 
-import inspect
-
-import keras
 import numpy as np
 
+from tfdeep.graph.registry import Registry
 from tfdeep.initializers.auto_init.propagation import channel_axis
 
-# By class, and by the name of a class of `keras.ops` nodes.
-RULES: dict = {}
-OPERATIONS: dict = {}
-# What layers compute with, where a parent sets it as an attribute.
-WEIGHTS = {
-    "bias",
-    "depthwise_kernel",
-    "embeddings",
-    "kernel",
-    "pointwise_kernel",
-}
-# What a subclass may say in its own way without computing anything else.
-HARMLESS = {
-    "add_weight",
-    "build",
-    "build_from_config",
-    "compute_mask",
-    "compute_output_shape",
-    "compute_output_spec",
-    "from_config",
-    "get_build_config",
-    "get_config",
-    "load_own_variables",
-    "save_own_variables",
-}
-
-
-def overridden(child, kind) -> bool:
-    """Whether a class computes in another way than the parent `kind`.
-
-    A rule for `kind` says nothing of it then.
-    """
-    line = child.__mro__[: child.__mro__.index(kind)]
-    base = keras.layers.Layer.__mro__
-    known = {n for part in kind.__mro__ if part not in base for n in vars(part)}
-    for name in {name for part in line for name in vars(part)} - HARMLESS:
-        code = any(
-            callable(value) or hasattr(value, "__get__")
-            for value in (vars(part).get(name) for part in line)
-        )
-        own = name in known and (not name.startswith("__"))
-        if name == "__call__" or (code and (own or name in WEIGHTS)):
-            return True
-    return False
+# In place of a rule a layer may have the method.
+METHOD = "get_signal_moments"
+RULES = Registry("signal_rule", METHOD)
 
 
 def rule(*kinds):
-    """Register a rule for classes of layers and what inherits from them.
+    """Register a rule for kinds of layers or operations.
+
+    A rule for a class holds for what inherits from it, too.
 
     A layer without kernels needs none if it has a method
     `get_signal_moments(mean, variance)`, which gets the mean and variance
@@ -71,13 +30,15 @@ def rule(*kinds):
     another, rescales it and returns it.
 
     Args:
-        *kinds: classes of layers.
+        *kinds: classes of layers; names of classes, `"Package>Name"` of
+            those that are registered with Keras, `"package.Name"` of others;
+            or names of functions of `keras.ops`, such as `"add"`.
 
     Returns:
         A decorator for the rule.
 
     Raises:
-        TypeError: for anything but classes of layers.
+        TypeError: for anything else.
 
     Example:
         >>> import keras, tfdeep
@@ -95,19 +56,7 @@ def rule(*kinds):
         >>> tfdeep.initializers.propagate(model).records[0].second
         4.0
     """
-
-    for kind in kinds:
-        if not (inspect.isclass(kind) and issubclass(kind, keras.layers.Layer)):
-            raise TypeError(
-                f"`signal_rule` came with {kind!r}. It takes classes of "
-                "layers. Pass the class, such as keras.layers.Dense."
-            )
-
-    def register(function):
-        RULES.update(dict.fromkeys(kinds, function))
-        return function
-
-    return register
+    return RULES.rule(*kinds)
 
 
 def first(args, kwargs):

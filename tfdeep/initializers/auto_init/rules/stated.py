@@ -6,9 +6,8 @@ import keras
 import numpy as np
 
 from tfdeep.initializers.auto_init.propagation import is_tensor
+from tfdeep.initializers.auto_init.rules.registry import METHOD
 from tfdeep.initializers.auto_init.signal import Signal
-
-METHOD = "get_signal_moments"
 
 
 def stated(state, layer, call, args, kwargs):

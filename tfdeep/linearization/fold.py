@@ -1,0 +1,436 @@
+"""What is linear in a model, folded away."""
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import keras
+from keras import layers, tree
+
+from tfdeep.checks import check_boolean
+from tfdeep.graph import Call, graph_of, rewrite
+from tfdeep.graph.registry import Registry
+from tfdeep.graph.trace import ends
+from tfdeep.inside import is_graph
+from tfdeep.layers.sparse_prelu import SparsePReLU
+from tfdeep.linearization.affine import Affine, NotExact, composed
+from tfdeep.linearization.folded_layer import (
+    AFFINE,
+    affine_of,
+    called,
+    is_affine,
+    normalization_of,
+    space_of,
+)
+from tfdeep.report import Report
+
+LINEAR = Registry("linear")
+LINEAR.rule(layers.Identity, SparsePReLU)(True)
+NORMALIZATION = Registry("normalization")
+NORMALIZATION.rule(layers.BatchNormalization)(True)
+# A kernel so much larger than its parts is not tried to be made still larger.
+MOST_TIMES = 32
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Layers in a row that are, or could be, one.
+
+    Args:
+        paths: the paths of their calls.
+        kind: what they become, such as `"Conv2D 5x5"`.
+        multiply_adds: before and after, of one example; where sizes are
+            unknown, for each place of the output.
+        why: why they are left, empty where they are folded.
+    """
+
+    paths: tuple[str, ...]
+    kind: str
+    multiply_adds: tuple[int, int] | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Foldable(Report):
+    """What `tfdeep.linearization.foldable` finds.
+
+    Args:
+        units: the paths of units that are linear, and left out.
+        folded: layers that become one.
+        left: layers in a row that do not, each with the reason.
+    """
+
+    units: tuple[str, ...]
+    folded: tuple[Fold, ...]
+    left: tuple[Fold, ...]
+
+    def __str__(self):
+        lines = [f"{len(self.units)} linear units are left out"]
+        for fold in self.folded:
+            before, after = fold.multiply_adds or (0, 0)
+            lines.append(
+                f"{' + '.join(fold.paths)} become {fold.kind}: "
+                f"{before:,} -> {after:,} multiply-adds"
+            )
+        for fold in self.left:
+            lines.append(f"{' + '.join(fold.paths)} stay: {fold.why}")
+        return "\n".join(lines)
+
+    def _content(self) -> dict:
+        return asdict(self)
+
+    def _figure(self):
+        """The multiply-adds of what is folded, before and after."""
+        from tfdeep.visualization.bars import bar_chart
+
+        known = [fold for fold in self.folded if fold.multiply_adds]
+        if not known:
+            return None
+        before, after = zip(*(f.multiply_adds for f in known), strict=True)
+        names = [" + ".join(fold.paths) for fold in known]
+        return bar_chart(names, {"before": before, "after": after})
+
+
+def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:
+    """A model for inference without what is linear in it.
+
+    Units of a `SparsePReLU` that are all linear are left out. Convolutions or
+    Dense layers in a row, with nothing nonlinear and no other user between,
+    become one with a larger kernel, where that is exact and saves
+    multiply-adds; a `BatchNormalization` between them, with its moving
+    statistics, and a sum with their own input are folded in. Where a larger
+    kernel would cost more than it saves they stay: two 3x3 convolutions of c
+    channels have 18 c^2 weights, the 5x5 has 25 c^2.
+
+        padding of first and second                exact
+        valid, valid                               always
+        any, 1x1 of stride 1                       always
+        same, valid or 1x1 of stride above 1       with zeros put there by hand
+        1x1 of stride 1, same                      if the bias between is 0
+        both larger than 1x1, second same          never: wrong at borders
+
+    Outputs are those of the model at inference, within 1e-5. The new model may
+    be trained on, but not as the given one would: kernels are products, and
+    statistics no longer move. `tfdeep.linearization.foldable` tells what is
+    folded, what is left, and why; `tfdeep.models.count` what is saved.
+
+    Reference:
+        Mehmeti-Goepel and Disselhoff, "Nonlinear Advantage", 2023; Ben Dror
+        et al., "Layer Folding: Neural Network Depth Reduction using
+        Activation Linearization", 2021, whose folds are inexact at borders.
+
+    Args:
+        model: a built model; it stays as it is.
+        always: boolean, whether to fold wherever it is exact, even if it
+            costs more.
+
+    Returns:
+        A new model, compiled if the model is.
+
+    Raises:
+        TypeError: for another kind of model.
+        ValueError: if the model cannot be rewritten; see
+            `tfdeep.graph.rewrite`.
+
+    Example:
+        >>> import keras, tfdeep
+        >>> model = keras.Sequential([keras.Input((8,))])
+        >>> model.add(keras.layers.Dense(64, name="wide"))
+        >>> model.add(keras.layers.Dense(4, name="last"))
+        >>> new = tfdeep.linearization.fold_linear(model)
+        >>> [layer.name for layer in new.layers], new.count_params()
+        (['wide'], 36)
+    """
+    check_boolean("always", always)
+    if isinstance(model, keras.Model) and not is_graph(model):
+        model = rewrite(model)  # One whose calls are always the same.
+    graph = graph_of(model)
+    return rewrite(model, _Folding(graph.calls, graph.outputs, always))
+
+
+def foldable(model: keras.Model, *, always: bool = False) -> Foldable:
+    """What `tfdeep.linearization.fold_linear` does to a model, and why.
+
+    Args:
+        model: a built model; it stays as it is.
+        always: boolean, as of `fold_linear`.
+
+    Returns:
+        A `Foldable`: `.units`, `.folded`, `.left`; `print` shows it.
+
+    Raises:
+        TypeError: if `model` is no `keras.Model`.
+        ValueError: if its calls cannot be told.
+
+    Example:
+        >>> import keras, tfdeep
+        >>> model = keras.Sequential([keras.Input((9, 9, 4))])
+        >>> model.add(keras.layers.Conv2D(4, 3, name="one"))
+        >>> model.add(keras.layers.Conv2D(4, 3, name="two"))
+        >>> print(tfdeep.linearization.foldable(model))
+        0 linear units are left out
+        one + two become a Conv2D of 5x5: 10,656 -> 10,000 multiply-adds
+    """
+    check_boolean("always", always)
+    graph = graph_of(model)
+    found = _Folding(graph.calls, graph.outputs, always)
+    return Foldable(tuple(found.units), tuple(found.folded), tuple(found.left))
+
+
+@dataclass(eq=False)
+class _Row:
+    """Layers in a row that become one.
+
+    Args:
+        calls: what is folded so far, the first one with weights.
+        affine: what it computes.
+        last: the last call with weights.
+        cost: the multiply-adds of all of them.
+        pays: whether it is more than the first call, and is worth it.
+        through: the input that a sum hands on, by the `id` of its call.
+    """
+
+    calls: list[Call]
+    affine: Affine
+    last: Call
+    cost: float
+    pays: bool = False
+    through: dict[int, Any] = field(default_factory=dict)
+
+    def take(self, calls: list[Call], affine: Affine) -> None:
+        """Fold further calls in."""
+        self.calls = [*self.calls, *calls]
+        self.affine = affine
+
+
+class _Folding:
+    """The edit that folds.
+
+    Args:
+        calls: the calls of the model.
+        outputs: its symbolic outputs.
+        always: as of `fold_linear`.
+
+    Attributes:
+        units, folded, left: as of `Foldable`.
+    """
+
+    def __init__(self, calls: list[Call], outputs: Any, always: bool):
+        self.always = always
+        self.units: list[str] = []
+        self.folded: list[Fold] = []
+        self.left: list[Fold] = []
+        self.heads: dict[int, _Row] = {}  # By the `id` of the first call.
+        self.gone: dict[int, Any] = {}  # The input that a call hands on.
+        self.models: set[int] = set()  # Those that were gone through.
+        self.seen: list[Call] = []  # Whose ids must stay theirs.
+        self._plan(calls, outputs)
+
+    def __call__(self, call: Call, args: tuple, kwargs: dict):
+        key = id(call.outputs[0])
+        if key in self.heads:
+            return self._called(self.heads[key], args[0])
+        if key in self.gone:
+            new = [
+                each
+                for each in tree.flatten((args, kwargs))
+                if isinstance(each, keras.KerasTensor)
+            ]
+            old = [id(each) for each in call.inputs]
+            return new[old.index(id(self.gone[key]))]
+        return None
+
+    def _plan(self, calls: list[Call], outputs: Any) -> None:
+        """Find what is folded in a model, and in those within it."""
+        self.seen += calls
+        users: dict[int, list[Call]] = {}
+        for call in calls:
+            for tensor in call.inputs:
+                users.setdefault(id(tensor), []).append(call)
+            if call.parts and id(call.operation) not in self.models:
+                self.models.add(id(call.operation))
+                self._plan(call.parts, ends(call.operation)[1])
+            if _is_unit(call.operation) and _is_linear(call.operation):
+                self.units.append(call.path)
+                self.gone[id(call.outputs[0])] = call.inputs[0]
+        kept = {id(tensor) for tensor in tree.flatten(outputs)}
+        done: set[int] = set()
+        for call in calls:
+            if id(call) not in done and is_affine(call.operation):
+                row = self._row(call, users, kept)
+                done.update(map(id, row.calls))
+                if row.pays:
+                    self._fold(row)
+
+    def _called(self, row: _Row, inputs: Any) -> Any:
+        first, last = row.calls[0].operation, row.last.operation
+        return called(row.affine, first, last, inputs)
+
+    def _fold(self, row: _Row) -> None:
+        first, *rest = row.calls
+        self.heads[id(first.outputs[0])] = row
+        for call in rest:
+            handed_on = row.through.get(id(call), call.inputs[0])
+            self.gone[id(call.outputs[0])] = handed_on
+        shown = (round(row.cost), round(_after(row)))
+        self.folded.append(Fold(_paths(row.calls), _kind(row.affine), shown))
+
+    def _row(self, call: Call, users: dict, kept: set) -> _Row:
+        """As many calls as become one with the given one, where that pays.
+
+        What does not pay by itself may do so with what follows: it is folded
+        on trial.
+        """
+        cost = _cost(call, math.prod(call.operation.kernel.shape))
+        best = row = _Row([call], affine_of(call), call, cost)
+        affine, tensor = row.affine, call.outputs[0]
+        passed: list[Call] = []
+        doubts: list[Fold] = []
+        while not _is_activated(row.last):
+            after = users.get(id(tensor), [])
+            if len(after) != 1 or id(tensor) in kept:
+                break
+            (following,) = after
+            operation = following.operation
+            passed = [*passed, following]
+            if _normalizes(following, row.last):
+                affine = affine.scaled(*normalization_of(operation))
+            elif not _is_linear(operation):
+                try:
+                    row = self._longer(row, affine, passed, tensor)
+                except NotExact as reason:
+                    if reason.args:
+                        paths = _paths([*row.calls, *passed])
+                        doubts.append(Fold(paths, "", None, str(reason)))
+                    break
+                affine, passed = row.affine, []
+                if row.pays:
+                    best, doubts = row, []
+                else:
+                    doubts.append(_too_costly(row))
+                    if row.affine.kernel.size > MOST_TIMES * _size(row):
+                        break
+            tensor = following.outputs[0]
+        self.left += doubts[:1]
+        return best
+
+    def _longer(self, row: _Row, affine: Affine, calls: list, tensor) -> _Row:
+        """The row with one more layer, or with a sum with its input.
+
+        Raises:
+            NotExact: if it is not one; without a reason if there is nothing
+                that might be folded.
+        """
+        following = calls[-1]
+        operation = following.operation
+        if _is_sum(following):
+            (other,) = [t for t in following.inputs if t is not tensor] or [0]
+            if other is not row.calls[0].inputs[0]:
+                raise NotExact
+            longer = replace(row, through={**row.through})
+            longer.through[id(following)] = tensor
+            longer.take(calls, affine.with_identity())
+            longer.pays = row.pays or len(row.calls) == 1
+            return longer
+        if not is_affine(operation):
+            if isinstance(operation, layers.Dropout):
+                raise NotExact("dropout lies between, which acts in training")
+            raise NotExact
+        if not _of_a_kind(row.last, following):
+            raise NotExact("they are of two kinds")
+        both = composed(affine, affine_of(following))
+        longer = replace(row, last=following)
+        longer.cost = row.cost * _growth(row.last, following)
+        longer.cost += _cost(following, math.prod(operation.kernel.shape))
+        longer.take(calls, both)
+        longer.pays = self.always or _after(longer) < longer.cost
+        return longer
+
+
+def _after(row: _Row) -> float:
+    """The multiply-adds of what a row becomes."""
+    return _cost(row.last, row.affine.kernel.size)
+
+
+def _size(row: _Row) -> int:
+    """The weights of the kernels of a row."""
+    weighted = [c for c in row.calls if is_affine(c.operation)]
+    return sum(math.prod(c.operation.kernel.shape) for c in weighted)
+
+
+def _too_costly(row: _Row) -> Fold:
+    costs = (round(row.cost), round(_after(row)))
+    why = f"one kernel costs more, {costs[1]:,} instead of {costs[0]:,}"
+    return Fold(_paths(row.calls), _kind(row.affine), costs, why)
+
+
+def _places(call: Call) -> int | None:
+    """The number of places of the output; `None` where it is unknown."""
+    space = space_of(call.outputs[0], call.operation)
+    return None if None in space else math.prod(space)
+
+
+def _cost(call: Call, size: int) -> float:
+    """Multiply-adds of a kernel of some size at the output of a call.
+
+    Where sizes are unknown it is that of one place.
+    """
+    return float(size * (_places(call) or 1))
+
+
+def _growth(last: Call, following: Call) -> int:
+    """What a cost is multiplied with where it is that of one place."""
+    if _places(last) is not None:
+        return 1
+    return math.prod(getattr(following.operation, "strides", (1,)))
+
+
+def _is_unit(operation: Any) -> bool:
+    return isinstance(operation, SparsePReLU)
+
+
+def _is_linear(operation: Any) -> bool:
+    """Whether a layer hands on what it gets, at inference and in training."""
+    if not LINEAR.find(operation):
+        return False
+    return not _is_unit(operation) or operation.active_units == 0
+
+
+def _is_activated(call: Call) -> bool:
+    return call.operation.activation is not keras.activations.linear
+
+
+def _is_sum(call: Call) -> bool:
+    kind = type(call.operation)
+    return kind.__name__ == "Add" and len(call.inputs) == 2
+
+
+def _of_a_kind(one: Call, other: Call) -> bool:
+    """Whether both are products, or convolutions over the same axes."""
+    kinds = [AFFINE.find(c.operation) == "dense" for c in (one, other)]
+    if kinds[0] or kinds[1]:
+        return all(kinds)
+    formats = {c.operation.data_format for c in (one, other)}
+    return one.operation.rank == other.operation.rank and len(formats) == 1
+
+
+def _normalizes(call: Call, last: Call) -> bool:
+    """Whether it normalizes the channels that a layer makes."""
+    if not NORMALIZATION.find(call.operation):
+        return False
+    rank = len(call.inputs[0].shape)
+    first = getattr(last.operation, "data_format", "") == "channels_first"
+    return call.operation.axis % rank == (1 if first else rank - 1)
+
+
+def _paths(calls: list[Call]) -> tuple[str, ...]:
+    return tuple(c.path for c in calls if not _is_unit(c.operation))
+
+
+def _kind(affine: Affine) -> str:
+    """What a row becomes, in words."""
+    if not affine.sizes:
+        return "a Dense"
+    sizes = "x".join(map(str, affine.sizes))
+    padded = ", with zeros put around" if affine.pads else ""
+    return f"a Conv{len(affine.sizes)}D of {sizes}{padded}"
