@@ -20,13 +20,24 @@ KEY := $(shell { $(or $(PYTHON),false) -c \
 , := ,
 TF := .venv/bin/python
 JAX := .venv-jax/bin/python
+FLOOR := .venv-floor/bin/python
 TF_READY := .venv/ready-$(KEY)
 JAX_READY := .venv-jax/ready-$(KEY)
+FLOOR_READY := .venv-floor/ready-$(KEY)
+# The demo runs in the large environment where that is there.
+DEMO_READY := $(if $(wildcard $(TF_READY)),$(TF_READY),.venv-demo/ready-$(KEY))
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 ON_TF := KERAS_BACKEND=tensorflow $(TF)
 ON_JAX := KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(JAX)
+ON_FLOOR := KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(FLOOR)
+
+# The oldest versions that work, which pyproject.toml names as well.
+FLOOR_KERAS := keras==3.13.*
+FLOOR_TF := tensorflow==2.20.*
+FLOOR_JAX := jax==0.7.*
+PYTHONS ?= python3.11 python3.12 python3.13
 
 # In two processes. Each begins with one half of the list, so that a file's tests
 # share what they build; who is done first takes from the other.
@@ -34,15 +45,15 @@ PYTEST := -m pytest -q -n 2 --dist worksteal
 RECORD := build/suite.xml
 
 .PHONY: help demo test quick claims times lint doctest docs test-tensorflow \
-	test-jax test-jax-methods bench clean
+	test-jax test-jax-methods test-floor floors bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
-demo: $(TF_READY) ## The tour: a deep plain net fails, a residual one trains
-	@$(ON_TF) -m tfdeep run tour
+demo: $(DEMO_READY) ## The tour: a deep plain net fails, a residual one trains
+	@KERAS_BACKEND=tensorflow $(dir $<)bin/python -m tfdeep_command run tour
 
-test: lint docs test-tensorflow test-jax ## Everything that CI runs
+test: lint docs test-tensorflow test-jax test-floor ## Everything that CI runs
 	@echo "== Everything passed."
 
 quick: lint ## What is soon done of it: 4 minutes, on TensorFlow alone
@@ -85,16 +96,38 @@ test-jax: $(JAX_READY) ## The contract on the newest JAX and NumPy
 test-jax-methods: $(JAX_READY) ## The tests of layers and initializers on JAX
 	@$(ON_JAX) $(PYTEST) -m "not claim" tests/layers tests/initializers
 
+test-floor: $(FLOOR_READY) ## The contract's light part on the oldest versions
+	@echo "== The contract's light part on Keras 3.13 and JAX 0.7"
+	@$(ON_FLOOR) $(PYTEST) -m "not slow and not claim" tests/contract \
+		tests/backend
+
+floors: ## The oldest versions, TensorFlow too, on each of PYTHONS: 30 minutes
+	@for python in $(PYTHONS); do \
+		here=build/floor-$$(basename $$python); \
+		"$$python" -c "import venv" 2>/dev/null || { \
+			echo "== $$python: not found, left out"; continue; }; \
+		echo "== $$python, in $$here"; \
+		"$$python" -m venv $$here && $$here/bin/python -m pip -q install \
+			--editable '.[tensorflow,jax,test]' '$(FLOOR_KERAS)' \
+			'$(FLOOR_TF)' '$(FLOOR_JAX)' || exit 1; \
+		for backend in tensorflow jax; do \
+			echo "== $$python on $$backend"; \
+			KERAS_BACKEND=$$backend $$here/bin/python $(PYTEST) \
+				-m "not slow and not claim" tests/contract tests/backend \
+				tests/layers tests/training || exit 1; \
+		done; \
+	done
+
 bench: $(TF_READY) ## The measurements in benchmarks/
 	@for script in $$(grep -l __main__ benchmarks/*.py); do \
 		echo "== $$script"; $(ON_TF) "$$script" || exit 1; done
 
 clean: ## Remove the environments and everything that was built
-	rm -rf .venv .venv-jax docs/_build build dist *.egg-info
+	rm -rf .venv .venv-jax .venv-floor .venv-demo docs/_build build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# $(call environment,FOLDER,EXTRAS,WHAT TO EXPECT)
+# $(call environment,FOLDER,EXTRAS,WHAT TO EXPECT,FURTHER BOUNDS)
 define environment
 	@$(or $(PYTHON),false) -c 'import sys, venv, ensurepip; \
 	sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
@@ -107,13 +140,21 @@ define environment
 	@echo "== Setting up $(1): $(3), once"
 	@rm -rf $(1)
 	@$(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install --editable '.[$(2)]'
+	@$(1)/bin/python -m pip install --editable '.[$(2)]' $(4)
 	@$(1)/bin/python -m pip check
 	@touch $@
 endef
 
-$(TF_READY):
-	$(call environment,.venv,tensorflow$(,)jax$(,)datasets$(,)plot$(,)privacy$(,)dev,1 to 3 minutes and 3.3 GB)
+# TensorFlow Privacy holds NumPy below 2 and packaging below 23. The bounds are
+# the last versions that take these: without them pip tries a dozen of each.
+.venv/ready-$(KEY):
+	$(call environment,.venv,tensorflow$(,)jax$(,)datasets$(,)tfds$(,)plot$(,)privacy$(,)dev,1 to 3 minutes and 3.3 GB,'jax<0.7.2' 'sphinx<7.4')
 
-$(JAX_READY):
+.venv-jax/ready-$(KEY):
 	$(call environment,.venv-jax,jax$(,)test,about 20 seconds and 0.7 GB)
+
+.venv-floor/ready-$(KEY):
+	$(call environment,.venv-floor,jax$(,)test,about 20 seconds and 0.7 GB,'$(FLOOR_KERAS)' '$(FLOOR_JAX)')
+
+.venv-demo/ready-$(KEY):
+	$(call environment,.venv-demo,tensorflow$(,)datasets$(,)plot$(,)accounting,about a minute and 2 GB)

@@ -1,6 +1,7 @@
 """CPU seconds and memory of a private step, over those of a plain step.
 
     python benchmarks/private_step.py [--steps 9] [--csv FILE]
+    python benchmarks/private_step.py --beside TREE [--pairs 7] [--csv FILE]
 
 A net of four convolutions on 28x28 images, with and without
 GroupNormalization, SGD, batches of 64 and 256, TensorFlow without XLA or JAX
@@ -10,10 +11,16 @@ process less what it held before the first step, over that of the plain step.
 TF Privacy is `VectorizedDPKerasSGDOptimizer` with its own code for gradients
 and noise; it is left out where it is not installed, and at batch 256, where
 its cost grows with the square of the batch.
+
+`--beside` compares this tree with another one, an older commit of it in a
+`git worktree`: the native step over the plain one, each in a fresh process of
+either tree in turn. The figure is the median, over the pairs, of the ratio of
+this tree to the other.
 """
 
 import argparse
 import json
+import pathlib
 import statistics
 import sys
 
@@ -137,6 +144,54 @@ def memory(kind, norm, size):
     return in_fresh_process(__file__, *arguments, backend=backend)["extra"]
 
 
+def over_plain(norm, sizes, steps):
+    """Print the native step over the plain one, for each size of a batch."""
+    models = {kind: compiled(kind, norm) for kind in ("plain", "native")}
+    found = {}
+    for size in sizes:
+        seconds = alternate(models, *tensors(size), steps)
+        medians = {kind: statistics.median(s) for kind, s in seconds.items()}
+        found[size] = medians["native"] / medians["plain"]
+    print(json.dumps(found))
+
+
+def beside(tree, norm, sizes, pairs, steps):
+    """A row for each size: this tree over another one, in pairs."""
+    import keras
+
+    backend = keras.backend.backend()
+    here = pathlib.Path(__file__).parents[1]
+    found: dict = {here: [], pathlib.Path(tree).absolute(): []}
+    for _ in range(pairs):
+        for path, ratios in found.items():
+            arguments = ("--over-plain", "norm" if norm else "bare")
+            numbers = ("--steps", str(steps), "--sizes", *map(str, sizes))
+            ratios.append(
+                in_fresh_process(
+                    __file__,
+                    *arguments,
+                    *numbers,
+                    backend=backend,
+                    PYTHONPATH=str(path),
+                )
+            )
+    new, old = found.values()
+    return [
+        {
+            "backend": backend,
+            "net": "4 conv, GroupNorm" if norm else "4 conv",
+            "batch": size,
+            "over plain": statistics.median(each[str(size)] for each in new),
+            "the other": statistics.median(each[str(size)] for each in old),
+            "this over the other": statistics.median(
+                one[str(size)] / other[str(size)]
+                for one, other in zip(new, old, strict=True)
+            ),
+        }
+        for size in sizes
+    ]
+
+
 def kinds_at(size, chosen):
     """What is compared at a batch size, on this backend."""
     import keras
@@ -175,13 +230,25 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--csv")
+    parser.add_argument("--beside", metavar="TREE")
+    parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--point", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--over-plain", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.over_plain:
+        over_plain(options.over_plain == "norm", options.sizes, options.steps)
+        return
     if options.point:
         kind, norm, size = options.point
         one_point(kind, norm == "norm", int(size))
         return
     rows = []
+    if options.beside:
+        rows = beside(
+            options.beside, True, options.sizes, options.pairs, options.steps
+        )
+        report("A private step beside another tree's", rows, options.csv)
+        return
     for norm in (False, True):
         for size in options.sizes:
             rows += rows_of(norm, size, options.steps, options.kinds)

@@ -57,7 +57,7 @@ napoleon_custom_sections = [
 
 # Names whose documentation lies elsewhere.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(keras|numpy|tensorflow|jax)\..*"),
+    (r"py:.*", r"(keras|numpy|tensorflow|jax|os)\..*"),
     # Bases that layers share, and no user needs.
     (r"py:class", r"tfdeep\.layers\.frozen_parts\.KeepsFrozenParts"),
     (r"py:class", r"tfdeep\.layers\.units\.ConvUnits"),

@@ -27,6 +27,16 @@ def arrays(tensors):
     ]
 
 
+def activity_penalty(total, batch):
+    """What Keras makes of an activity penalty: the mean over the batch.
+
+    Keras 3.13 adds the sum, though it says otherwise.
+    """
+    layer = keras.layers.ActivityRegularization(l1=1.0)
+    layer(np.ones((2, 1), "float32"))
+    return total / batch if float(layer.losses[0]) == 1.0 else total
+
+
 def copy_weights(source, target):
     """Give a layer the weights of another."""
     for new, old in zip(target.weights, source.weights, strict=True):

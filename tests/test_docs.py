@@ -42,7 +42,13 @@ def run_prompts(test: doctest.DocTest) -> dict:
     return test.globs
 
 
-@pytest.mark.parametrize("page", PAGES)
+def run_with(page: str):
+    """A guide trains a large net: it runs with the claims."""
+    long = page == "docs/guides/private_resnet50.md"
+    return pytest.param(page, marks=pytest.mark.claim if long else ())
+
+
+@pytest.mark.parametrize("page", [run_with(page) for page in PAGES])
 def test_examples_of_the_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / page).read_text(encoding="utf-8")

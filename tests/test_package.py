@@ -85,6 +85,8 @@ before = {name.partition(".")[0] for name in sys.modules}
 import tfdeep
 after = {name.partition(".")[0] for name in sys.modules}
 print(sorted(after - before - set(sys.stdlib_module_names)))
+print(keras.saving.get_registered_object("tfdeep>RandomPadCrop").__name__)
+print("tfdeep.recipes" in sys.modules, len(tfdeep.recipes.MODULES) > 9)
 sys.argv = ["tfdeep", "list"]
 runpy.run_module("tfdeep", run_name="__main__")
 """
@@ -93,9 +95,36 @@ runpy.run_module("tfdeep", run_name="__main__")
 @pytest.mark.slow
 def test_import_loads_nothing_that_keras_does_not(fresh_process):
     """And `python -m tfdeep` runs the command line, which exits with 0."""
-    loaded, _, printed = fresh_process(A_NEW_PROCESS).partition("\n")
+    printed = fresh_process(A_NEW_PROCESS)
+    loaded, layer, recipes, *_ = printed.splitlines()
     assert loaded == "['tfdeep']"
-    assert "Recipes" in printed and "Run one: python -m tfdeep" in printed
+    assert layer == "RandomPadCrop" and recipes == "False True"
+    assert "To run it: tfdeep run NAME" in printed
+
+
+def test_only_what_users_need_is_offered():
+    offered = set(dir(tfdeep))
+    assert offered == {*tfdeep.__all__, "__version__"}
+    assert {"data", "visualization", "recipes"} <= offered
+    assert not {"backend", "checks", "inside", "keras"} & offered
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tfdeep.nothing
+
+
+WITHOUT_A_BACKEND = """
+import sys
+sys.modules["jax"] = None
+try:
+    import tfdeep
+except ModuleNotFoundError as error:
+    print(error, error.__cause__, error.__suppress_context__)
+"""
+
+
+def test_a_backend_that_is_not_there_is_one_sentence(fresh_process):
+    text = fresh_process(WITHOUT_A_BACKEND, backend="jax")
+    assert text.startswith("Keras' backend 'jax' is not installed.")
+    assert "KERAS_BACKEND" in text and text.endswith("None True")
 
 
 def test_the_type_marker_is_installed():
@@ -200,9 +229,13 @@ def test_keras_has_the_private_names_that_are_read():
     tensor = layer(inputs)
     model = keras.Model(inputs, tensor)
     assert keras_internals.layers_of(model)[-1] is layer
-    assert keras_internals.keeps(model, layer)
-    assert not keras_internals.keeps(model, keras.layers.Dense(2))
-    assert keras_internals.node_of(tensor).operation is layer
+    assert any(part is layer for part in keras_internals.kept_layers(model))
+    node = keras_internals.node_of(tensor)
+    assert node.operation is layer
+    assert keras_internals.calls_of(layer) == [node]
+    after = keras_internals.node_of(keras.layers.Dense(2)(tensor))
+    assert keras_internals.calls_after(node) == [after]
+    assert keras_internals.calls_after(after) == []
     assert keras_internals.node_of(keras.KerasTensor((2,))) is None
     mask = keras.KerasTensor((None,), "bool")
     keras_internals.put_mask_on(tensor, mask)
@@ -228,6 +261,27 @@ def test_keras_has_the_private_names_that_are_read():
         )
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def _hides(value: ast.AST) -> bool:
+    """Whether it is a tuple of one, or a function of nothing but a name."""
+    if isinstance(value, ast.Tuple):
+        return len(value.elts) == 1
+    return isinstance(value, ast.Lambda) and not value.args.args
+
+
+def test_what_keras_must_not_track_is_held_in_one_way():
+    """By `tfdeep.untracked.Untracked`, and not in tuples and functions."""
+    hidden = {
+        f"{path.relative_to(PACKAGE).as_posix()}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Assign) and _hides(node.value)
+        if any(
+            isinstance(t, ast.Attribute) and _is_own(t) for t in node.targets
+        )
+    }
+    assert not hidden
 
 
 def test_backends_are_imported_in_their_place_only():

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+import keras
+import numpy as np
+
 
 def check_probability(name: str, value: float) -> None:
     """Raise `ValueError` unless `value` is a number in [0, 1]."""
@@ -104,6 +107,20 @@ def check_seed(seed: int | None) -> None:
         raise ValueError(
             f"`seed` came as {seed!r}. It must be a whole number of at least "
             "0, or None. Pass for example 0."
+        )
+
+
+def check_no_tensor(name: str, value: Any, way_out: str) -> None:
+    """Raise `TypeError` if a layer is made of the tensor that it is for.
+
+    The message ends in `way_out`, how the layer is made and then called.
+    """
+    arrays = keras.KerasTensor, keras.Variable, np.ndarray
+    if isinstance(value, arrays) or keras.ops.is_tensor(value):
+        raise TypeError(
+            f"`{name}` must not be a tensor: a layer is made first, and then "
+            f"called on tensors. Received: {name}=a tensor of shape "
+            f"{tuple(value.shape)}. Write {way_out}."
         )
 
 

@@ -25,12 +25,20 @@ def layers_of(layer: keras.Layer) -> list:
     return list(layer._flatten_layers())
 
 
-def keeps(layer: keras.Layer, other: keras.Layer) -> bool:
-    """Whether a layer holds another for good, even if it is no longer used.
+def kept_layers(layer: keras.Layer) -> list:
+    """The layer itself and all that it and they keep for good, each once.
 
-    A Sequential model keeps the graphs that it had before `add` and `pop`.
+    They may be no longer used: a Sequential model keeps the graphs that it
+    had before `add` and `pop`.
     """
-    return layer._tracker.is_in_store("layers", other)
+    found = [layer]
+    seen = {id(layer)}
+    for each in found:  # It grows.
+        _, held = each._tracker.config["layers"]
+        new = [part for part in held if id(part) not in seen]
+        seen.update(map(id, new))
+        found += new
+    return found
 
 
 def node_of(tensor: Any) -> Any:
@@ -43,6 +51,23 @@ def node_of(tensor: Any) -> Any:
     if history is None or history.operation is None:
         return None
     return history.operation._inbound_nodes[history.node_index]
+
+
+def calls_of(operation: Any) -> list:
+    """The records of all symbolic calls of a layer, as `node_of` gives them.
+
+    They are kept as long as the layer, whoever made them.
+    """
+    return list(operation._inbound_nodes)
+
+
+def calls_after(node: Any) -> list:
+    """The records of the calls that took what a call made."""
+    return [
+        after
+        for after in node.operation._outbound_nodes
+        if any(node_of(tensor) is node for tensor in after.input_tensors)
+    ]
 
 
 def mask_on(tensor: Any) -> Any:
@@ -105,6 +130,38 @@ def copy_exclusions(source: Any, target: Any) -> None:
 def weights_of(optimizer: Any) -> list:
     """The weights that a built optimizer trains, in its order."""
     return list(optimizer._trainable_variables)
+
+
+def take_weights(optimizer: Any, variables: list) -> None:
+    """Build an optimizer on the weights it trains, and make no variables.
+
+    `Optimizer.build` makes averages and accumulators of the settings that an
+    optimizer has; one around another would make them a second time. Past
+    `__setattr__`, which would take the weights for variables of its own.
+    """
+    object.__setattr__(optimizer, "_trainable_variables", list(variables))
+    indices = {key_of(optimizer, v): i for i, v in enumerate(variables)}
+    object.__setattr__(optimizer, "_trainable_variables_indices", indices)
+    optimizer.built = True
+
+
+def places_of(optimizer: Any, variables: list) -> list[int]:
+    """The places of variables among the weights that an optimizer trains.
+
+    Raises:
+        ValueError: if it was not built on one of them.
+    """
+    optimizer._check_variables_are_known(variables)
+    return [optimizer._get_variable_index(variable) for variable in variables]
+
+
+def averages_of(optimizer: Any) -> list:
+    """The averages of weights that an optimizer with `use_ema` keeps.
+
+    Raises:
+        AttributeError: if it keeps none, which callbacks of Keras ask for.
+    """
+    return optimizer._model_variables_moving_average
 
 
 def slots_of(optimizer: Any) -> dict[str, list]:

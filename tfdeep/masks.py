@@ -11,6 +11,7 @@ What JAX traces has no attributes of its own: of that, only layers are told.
 import keras
 
 from tfdeep.keras_internals import mask_on, put_mask_on
+from tfdeep.untracked import Untracked
 
 
 class _WithMask(keras.layers.Layer):
@@ -20,13 +21,13 @@ class _WithMask(keras.layers.Layer):
         # Without a name it would get one that TensorFlow does not take.
         super().__init__(autocast=False, name="with_mask")
         self.supports_masking = True
-        self.mask = lambda: mask  # Keras would track what it holds.
+        self.mask = Untracked(mask)
 
     def call(self, inputs):
         return inputs
 
     def compute_mask(self, inputs, previous_mask):
-        return self.mask()
+        return self.mask.value
 
 
 class _MaskOf(keras.layers.Layer):
@@ -35,10 +36,10 @@ class _MaskOf(keras.layers.Layer):
     def __init__(self):
         super().__init__(autocast=False, name="mask_of")
         self.supports_masking = True
-        self.found = lambda: None
+        self.found = Untracked()
 
     def call(self, inputs, mask=None):
-        self.found = lambda: mask
+        self.found = Untracked(mask)
         return inputs
 
 
@@ -48,7 +49,7 @@ def mask_of(tensor):
         return mask_on(tensor)
     reader = _MaskOf()
     reader(tensor)
-    return reader.found()
+    return reader.found.value
 
 
 def with_mask(tensor, mask):

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.helpers import BACKEND, arrays, gradients, images
+from tests.helpers import (
+    BACKEND,
+    activity_penalty,
+    arrays,
+    gradients,
+    images,
+)
 from tfdeep import backend
 
 
@@ -112,8 +118,8 @@ def test_the_loss_is_that_of_the_call_or_zero(sign):
     layer.build((6, 3))
     x = positive(sign)
     y = arrays([layer(x)])[0] / 2
-    # Keras divides an activity penalty by the size of the batch.
-    expected = 0.5 * np.sum(y**2) / len(y) if sign > 0 else 0.0
+    total = 0.5 * np.sum(y**2) if sign > 0 else 0.0
+    expected = activity_penalty(total, len(y))
     np.testing.assert_allclose(sum(arrays(layer.losses)), expected, rtol=1e-5)
 
 

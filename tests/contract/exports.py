@@ -23,9 +23,11 @@ MODULES = [
     tfdeep.linearization,
     tfdeep.losses,
     tfdeep.models,
+    tfdeep.optimizers,
     tfdeep.privacy,
     tfdeep.privacy.audit,
     tfdeep.privacy.tf_privacy,
+    tfdeep.pruning,
     tfdeep.recipes,
     tfdeep.training,
     tfdeep.visualization,
@@ -51,10 +53,15 @@ LISTED = {
         "initializers.GradInit",
         "linearization.fold_linear",
         "linearization.linearize",
+        "models.add_drop_path",
+        "models.add_stochastic_depth",
         "models.capsule_classifier",
+        "models.remove_stochastic_depth",
+        "models.replace",
         "models.stack",
         "models.unstack",
         "privacy.replace_batch_norm",
+        "pruning.prune",
     ],
     "optimizer": [
         f"privacy.tf_privacy.{name}"
@@ -81,6 +88,7 @@ PLAIN = {
         "privacy.gradient_rule"
     ],
     "tests/graph/test_rewrite.py": ["graph.Edited", "graph.rewrite"],
+    "tests/graph/test_sections.py": ["graph.Instead", "graph.Section"],
     "tests/graph/test_trace.py": [
         "graph.Call",
         "graph.Graph",
@@ -139,6 +147,11 @@ PLAIN = {
         "models.count_rule",
         "models.multiply_adds",
     ],
+    "tests/models/test_residual_branches.py": [
+        "models.ResidualBranch",
+        "models.ResidualBranches",
+        "models.find_residual_branches",
+    ],
     "tests/privacy/audit/test_everything.py": ["privacy.audit.everything"],
     "tests/privacy/audit/test_membership.py": [
         "privacy.audit.attack_area",
@@ -173,6 +186,25 @@ PLAIN = {
     "tests/privacy/test_validation.py": [
         "privacy.NotPrivateError",
         "privacy.validate",
+    ],
+    "tests/pruning/test_criteria.py": [
+        "pruning.BatchNormScale",
+        "pruning.Correlation",
+        "pruning.Magnitude",
+        "pruning.Oracle",
+        "pruning.Random",
+        "pruning.Scores",
+        "pruning.Taylor",
+    ],
+    "tests/pruning/test_exact.py": ["pruning.Verification", "pruning.verify"],
+    "tests/pruning/test_plan.py": ["pruning.PruningPlan", "pruning.load_plan"],
+    "tests/pruning/test_rules.py": [
+        "pruning.ChannelCall",
+        "pruning.ChannelGraph",
+        "pruning.ChannelGroup",
+        "pruning.Channels",
+        "pruning.Member",
+        "pruning.channel_rule",
     ],
     "tests/recipes/test_recipes.py": [
         "recipes.MODULES",
@@ -213,7 +245,14 @@ MET_BY = {
     "data.DataInfo": "info",
     "initializers.SignalReport": "propagate",
     "layers.ResidualBlock": "BasicBlock",
+    "models.ResidualBranch": "find_residual_branches",
+    "models.ResidualBranches": "find_residual_branches",
     "privacy.Mechanism": "GaussianMechanism",
+    "pruning.ChannelCall": "channel_rule",
+    "pruning.ChannelGroup": "ChannelGraph",
+    "pruning.Correlation": "Scores",
+    "pruning.Member": "ChannelGraph",
+    "pruning.Verification": "verify",
     "recipes.MODULES": "recipes",
     "training.Reach": "describe_reach",
 }

@@ -21,6 +21,8 @@ FEW_STEPS = {
     "jit_compile": BACKEND == "jax",
 }
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
+# The extra `privacy`, which is for Python 3.11.
+HAS_TF_PRIVACY = importlib.util.find_spec("tensorflow_privacy") is not None
 
 
 def build(name: str, /, **kwargs):

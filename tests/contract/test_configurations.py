@@ -12,7 +12,7 @@ import keras
 import pytest
 
 from tests.contract.exports import exports_of, in_tf_privacy, thing_of
-from tests.contract.harness import BACKEND
+from tests.contract.harness import BACKEND, HAS_TF_PRIVACY
 from tfdeep import privacy
 from tfdeep.training import Head
 
@@ -95,6 +95,10 @@ def test_out_of_range(name):
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="TF Privacy needs TensorFlow")
+@pytest.mark.skipif(
+    not HAS_TF_PRIVACY,
+    reason="TF Privacy is not installed; it needs Python 3.11",
+)
 def test_query_mechanism():
     mechanism = query_mechanism()
     data = keras.saving.serialize_keras_object(mechanism)

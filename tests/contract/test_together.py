@@ -27,6 +27,7 @@ from tests.contract.hard_use import FROZEN
 from tests.contract.harness import (
     BACKEND,
     HAS_TENSORFLOW,
+    HAS_TF_PRIVACY,
     disturb,
     run_child,
 )
@@ -44,7 +45,7 @@ from tests.contract.together import (
 pytestmark = pytest.mark.slow
 NAMES = list(CASES) if BACKEND == "tensorflow" else FEW
 OTHERS = [*wrappers.WRAPPERS, *transforms.NEW]
-if HAS_TENSORFLOW:
+if HAS_TF_PRIVACY:
     OTHERS += [name.rpartition(".")[2] for name in optimizers.OPTIMIZERS]
 # Keras serves layers of augmentation, and what follows them, as in training.
 EXPORTED = [name for name in MAIN if name != "RandomPadCrop"]

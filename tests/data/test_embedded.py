@@ -7,25 +7,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tfdeep.data import info, load, prepare
-from tfdeep.data.digits import to_uint8
+from tfdeep.data import info, load, local
+from tfdeep.data.local import to_uint8
 
 SPLITS = ("train", "validation", "test")
 NAMES = ("digits", pytest.param("mnist5k", marks=pytest.mark.slow))
-
-
-@functools.cache
-def stored(name, data_dir):
-    """{split: (id, image, label)} as the builder wrote them."""
-    built = prepare.builder(info(name), data_dir)
-    found = {}
-    for split in SPLITS:
-        rows = list(built.as_dataset(split=split).as_numpy_iterator())
-        columns = (
-            [row[key] for row in rows] for key in ("id", "image", "label")
-        )
-        found[split] = tuple(np.stack(column) for column in columns)
-    return found
 
 
 @functools.cache
@@ -38,28 +24,79 @@ def source(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_example_of_the_source_is_in_exactly_one_split(name, data_dir):
+def test_every_example_of_the_source_is_in_exactly_one_split(name):
     images, labels = source(name)
-    splits = stored(name, data_dir)
-    ids = np.concatenate([splits[split][0] for split in SPLITS])
-    assert sorted(ids.tolist()) == list(range(len(labels)))
-    for index, kept, label in splits.values():
-        levels = (
-            np.rint(kept[..., 0] / 255 * 16)
-            if name == "digits"
-            else kept[..., 0]
-        )
-        np.testing.assert_array_equal(levels, images[index])
-        np.testing.assert_array_equal(label, labels[index])
+    images = to_uint8(images) if name == "digits" else images.astype("uint8")
+    splits = getattr(local, name)()
+    assert list(splits) == ["train", "validation", "test"]
+    rows = [
+        (x.tobytes(), int(y))
+        for each in splits.values()
+        for x, y in zip(*each, strict=True)
+    ]
+    wanted = zip(images, labels, strict=True)
+    wanted = [(x.tobytes(), int(y)) for x, y in wanted]
+    assert sorted(rows) == sorted(wanted)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_splits_are_stratified(name, data_dir):
-    splits = stored(name, data_dir)
-    total = sum(np.bincount(label) for _, _, label in splits.values())
-    for _, _, label in splits.values():
+def test_splits_are_stratified(name):
+    splits = getattr(local, name)()
+    total = sum(np.bincount(label) for _, label in splits.values())
+    for _, label in splits.values():
         share = len(label) * total / total.sum()
         assert (abs(np.bincount(label) - share) < 1.5).all()
+
+
+def test_the_order_is_that_of_tfds(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class Numbers(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict({"id": np.int64})
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for i in range(50):
+                yield i, {"id": i}
+
+    built = Numbers(data_dir=str(tmp_path))
+    built.download_and_prepare()
+    rows = built.as_dataset(split="train").as_numpy_iterator()
+    expected = local.stored_order("train", np.arange(50)).tolist()
+    assert [int(row["id"]) for row in rows] == expected
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+for name in ("tensorflow", "tensorflow_datasets"):
+    sys.modules[name] = None
+import tfdeep
+x, y = tfdeep.data.load("digits", as_numpy=True)
+print(x.shape, y.dtype)
+try:
+    tfdeep.data.load("digits")
+except ImportError as error:
+    print(error)
+try:
+    tfdeep.data.load("cifar10")
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_digits_need_no_tensorflow(fresh_process):
+    pytest.importorskip("jax")
+    shape, batches, other = fresh_process(WITHOUT_TENSORFLOW, "jax").split("\n")
+    assert shape == "(1257, 8, 8, 1) int32"
+    assert "as_numpy=True" in batches and "tfdeep[tensorflow]" in batches
+    assert "pip install 'tfdeep[tfds]'" in other
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,17 @@ def test_epochs_are_shuffled_anew(data_dir):
     np.testing.assert_array_equal(np.sort(one[1]), np.sort(two[1]))
 
 
+def test_without_a_seed_each_run_and_epoch_is_another(data_dir):
+    options = {"seed": None, "data_dir": data_dir}
+    ds, other = (load("digits", **options) for _ in "12")
+    one, two = run(ds), run(ds)
+    assert not same(one, two) and not same(one, run(other))
+    assert np.bincount(one[1]).tolist() == np.bincount(two[1]).tolist()
+    mixed = load("digits", shuffle=True, as_numpy=True, **options)
+    plain = load("digits", as_numpy=True, **options)
+    assert not same(mixed, plain)
+
+
 def test_evaluation_keeps_the_order(data_dir):
     ds = load("digits", "test", batch_size=7, data_dir=data_dir)
     arrays = load("digits", "test", as_numpy=True, data_dir=data_dir)
@@ -123,6 +134,11 @@ def test_layers_of_ones_own(data_dir):
         ),
         ({"split": "train+train"}, "named once"),
         ({"batch_size": 0}, "`batch_size` came as 0"),
+        ({"seed": -1}, "`seed` came as -1"),
+        ({"seed": True}, "`seed` came as True"),
+        ({"shuffle": "yes"}, "`shuffle` came as 'yes'"),
+        ({"standardize": None}, "`standardize` came as None"),
+        ({"as_numpy": 1}, "`as_numpy` came as 1"),
         ({"as_numpy": True, "augment": True}, "`augment` came with `as_numpy"),
         ({"name": "imagenet2012", "as_numpy": True}, "fit into memory"),
         ({"name": "imagenet2012", "split": "test"}, "'train', 'validation'"),
@@ -131,3 +147,11 @@ def test_layers_of_ones_own(data_dir):
 def test_errors_name_the_choices(arguments, match, data_dir):
     with pytest.raises(ValueError, match=match):
         load(**{"name": "digits", "data_dir": data_dir, **arguments})
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"augment": "flip"}, {"augment": [1]}, {"data_dir": 3}]
+)
+def test_arguments_of_another_kind(arguments):
+    with pytest.raises(TypeError, match="Received: "):
+        load("digits", **arguments)

@@ -87,6 +87,35 @@ def relu_to_gelu(call, args, kwargs):
     return None
 
 
+class Backbone(keras.Model):
+    """A Functional model of a class that is made from a size."""
+
+    def __init__(self, units, **kwargs):
+        inputs = keras.Input((4,), name="in")
+        x = layers.Dense(units, name="low")(inputs)
+        super().__init__(inputs, x, **kwargs)
+        self.units = units
+
+
+def test_a_class_that_hands_on_what_it_is_given_stays():
+    class HandsOn(keras.Model):
+        def __init__(self, *given, **named):
+            super().__init__(*given, **named)
+
+    inputs = keras.Input((4,))
+    model = HandsOn(inputs, layers.Dense(2)(inputs))
+    assert type(rewrite(model)) is type(model)
+
+
+def test_a_class_with_another_constructor_becomes_an_ordinary_model(tmp_path):
+    model = Backbone(3, name="backbone")
+    new = rewrite(model)
+    assert [layer.name for layer in new.layers] == ["in", "low"]
+    assert new.name == "backbone" and not isinstance(new, Backbone)
+    new.save_weights(tmp_path / "new.weights.h5")
+    model.load_weights(tmp_path / "new.weights.h5")
+
+
 def chain(width=6):
     return keras.Sequential(
         [
@@ -247,6 +276,14 @@ class TestRefused:
         model(keras.Input((4,)))
         with pytest.raises(ValueError, match="which defines train_step"):
             rewrite(model)
+
+    def test_a_step_of_its_own_with_another_constructor(self):
+        class Stepping(Backbone):
+            def train_step(self, *args):
+                return super().train_step(*args)
+
+        with pytest.raises(TypeError, match="if it has a step of its own"):
+            rewrite(Stepping(3))
 
     def test_a_layer_without_a_configuration(self):
         class Plain(layers.Layer):

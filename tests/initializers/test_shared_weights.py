@@ -1,5 +1,7 @@
 """A model whose weights another one needs is refused, and nothing changed."""
 
+import gc
+
 import keras
 import pytest
 from keras import layers
@@ -8,7 +10,8 @@ import tfdeep
 from tests.helpers import images
 from tests.initializers.unchanged import unchanged
 from tfdeep.initializers import AutoInit, GradInit, propagate
-from tfdeep.keras_internals import keeps
+from tfdeep.initializers.shared_weights import check_not_shared
+from tfdeep.keras_internals import kept_layers
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -37,7 +40,7 @@ def net(name="net"):
 
 
 def refused(method, model, other):
-    message = f"kernel' came shared with the model '{other}'"
+    message = f"is also called in a network with the layer '{other}'"
     with unchanged(model), pytest.raises(ValueError, match=message):
         method(model)
 
@@ -48,12 +51,10 @@ def test_a_layer_that_two_models_call(method):
     model = net()
     inputs = keras.Input((4,))
     features = model.layers[0](inputs)
-    other = keras.Model(inputs, layers.Dense(2)(features), name="other")
-    refused(method, model, "other")
-    refused(method, other, "net")
+    other = keras.Model(inputs, layers.Dense(2, name="head")(features))
+    refused(method, model, "head")
+    refused(method, other, model.layers[1].name)
     method(keras.models.clone_model(model))
-    del other, features, inputs
-    method(model)
 
 
 @pytest.mark.slow
@@ -62,10 +63,9 @@ def test_a_model_that_two_models_call(method):
     part, inputs = net("part"), keras.Input((4,))
     model = keras.Model(inputs, part(inputs))
     method(model)
-    other = keras.Sequential(
-        [keras.Input((4,)), part, layers.Dense(2)], name="other"
-    )
-    refused(method, model, "other")
+    head = layers.Dense(2, name="head")
+    other = keras.Sequential([keras.Input((4,)), part, head])
+    refused(method, model, "head")
     method(part)  # Both are around it.
     part.trainable = False
     method(other)  # Of what they share nothing changes.
@@ -75,10 +75,9 @@ def test_a_model_that_two_models_call(method):
 @METHODS
 def test_a_model_that_goes_on_from_this_one(method):
     model = net()
-    more = keras.Model(
-        model.inputs, layers.Dense(2)(model.outputs[0]), name="more"
-    )
-    refused(method, model, "more")
+    head = layers.Dense(2, name="head")
+    more = keras.Model(model.inputs, head(model.outputs[0]))
+    refused(method, model, "head")
     method(more)
 
 
@@ -115,10 +114,57 @@ def test_graphs_that_a_sequential_model_had_before(method):
 
 def test_keras_keeps_these_graphs():
     model = net()
-    part = layers.Dense(2)
-    assert not keeps(model, part)
-    model.part = part
-    assert keeps(model, part)
+    gone = model.layers[1]
+    model.pop()
+    assert gone not in model.layers
+    assert any(part is gone for part in kept_layers(model))
+    assert not any(part is gone for part in kept_layers(net()))
+
+
+@METHODS
+def test_a_side_branch_and_an_input_that_is_shared(method):
+    inputs = keras.Input((4,))
+    shared = layers.Dense(3)
+    model = keras.Model(inputs, shared(inputs))
+    apart = keras.Model(inputs, layers.Dense(3)(inputs))
+    method(model)  # They have an input in common, and no weights.
+    side = layers.Dense(3, name="side")(inputs)
+    both = keras.Model(inputs, layers.add([shared(inputs), side]))
+    refused(method, model, "side")
+    method(apart)
+    method(both)
+
+
+def test_what_is_looked_at_does_not_grow_with_the_process(monkeypatch):
+    def none(*_):
+        raise AssertionError("all objects of the process are looked at")
+
+    for name in ("collect", "get_objects", "get_referrers"):
+        monkeypatch.setattr(gc, name, none)
+    model = net()
+    check_not_shared(model)
+    head = layers.Dense(2)(model.layers[0].output)
+    with pytest.raises(ValueError, match="also called"):
+        check_not_shared(model)
+    assert head.shape == (None, 2)
+
+
+def test_many_nets_in_a_row():
+    shared = layers.Dense(4)
+    nets = [net() for _ in range(50)]
+    for model in nets:
+        check_not_shared(model)
+    bad = keras.Sequential([keras.Input((4,)), shared, layers.Dense(2)])
+    check_not_shared(bad)
+    bads = [
+        keras.Sequential([keras.Input((4,)), shared, layers.Dense(2)])
+        for _ in range(2)
+    ]
+    for model in [bad, *bads]:
+        with pytest.raises(ValueError, match="share no weights"):
+            check_not_shared(model)
+    for model in nets:
+        check_not_shared(model)
 
 
 def test_a_prediction_changes_nothing():

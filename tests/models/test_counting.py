@@ -91,6 +91,13 @@ def test_unknown_sizes_are_refused_unless_they_are_given():
     assert given == multiply_adds(symbolic(ResNet, 8))
 
 
+@pytest.mark.parametrize("shape", ["x", 7, [(None, 8, 6, 4)] * 2, ("a", 2)])
+def test_shapes_that_are_none_of_its_inputs(shape):
+    model = sequential(keras.layers.Conv2D(5, 3))
+    with pytest.raises(ValueError, match="`input_shape` must be a shape"):
+        count(model, shape)
+
+
 def test_a_layer_called_twice_computes_twice_with_the_same_weights():
     dense = keras.layers.Dense(4, name="shared")
     inputs = keras.Input((4,))

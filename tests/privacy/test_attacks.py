@@ -198,6 +198,29 @@ def test_a_loop_of_ones_own_passes_the_gate(private, budget, data):
         tf.function(model.train_step)(tuple(map(tf.constant, data)))
 
 
+@pytest.mark.tensorflow
+def test_a_loop_of_ones_own_trains_on_poisson_samples_alone(private, data):
+    """Other rows show nothing, be they as many and weighted."""
+    import tensorflow as tf
+
+    model = private(plan=POISSON)
+    step = tf.function(model.train_step)
+    x, y, weights = poisson_batches(*data, POISSON, seed=0)[0]
+    plain = np.where(weights == 0, np.float32(0.0), weights)
+    for given, moves in (
+        (weights, True),
+        (plain, False),
+        (np.ones_like(weights), False),
+        (np.zeros_like(weights), True),  # It shows no example: noise alone.
+    ):
+        before = model.base.get_weights()
+        step(tuple(map(tf.constant, (x, y, given))))
+        after = model.base.get_weights()
+        assert moves == bool(np.any(before[0] != after[0]))
+    assert model.count_of_updates() == 2
+    assert model.count_of_refused() == 2
+
+
 OWN = {
     "train_step": lambda self, *arguments: {},
     "update": lambda self, data: {},

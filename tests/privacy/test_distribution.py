@@ -81,6 +81,13 @@ def test_a_row_too_many_on_one_device_is_one_on_all(two_replicas):
         np.testing.assert_array_equal(each, 0.0)
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_a_batch_that_devices_cannot_share_is_refused(two_replicas):
+    """By Keras itself only where its sums of unlike shapes fail."""
+    assert "multiple of 2" in two_replicas["nine rows"]
+
+
 @pytest.mark.jax
 @pytest.mark.slow
 def test_data_parallel_trains_as_one_device_with_noise_once(fresh_process):

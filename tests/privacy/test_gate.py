@@ -1,11 +1,26 @@
 """Data that the plan is not about are refused before a step is taken."""
 
 import keras
+import numpy as np
 import pytest
 
 from tfdeep.privacy import NotPrivateError, Plan, poisson_batches
+from tfdeep.privacy.gate import check_shared
 
 POISSON = {"accountant": "rdp", "noise_multiplier": 1.0}
+
+
+@pytest.mark.parametrize("size, rows", [(8, 9), (9, 8), (None, 10)])
+def test_batches_that_devices_can_share(size, rows):
+    """Of the rows of the first batch: the last may be smaller."""
+    x = np.zeros((rows, 2))
+    check_shared({"x": x, "batch_size": size}, 2)
+    check_shared({"x": iter([x]), "batch_size": 9}, 2)
+
+
+def test_batches_that_devices_cannot_share():
+    with pytest.raises(ValueError, match="Received: batches of 9 rows. Pass"):
+        check_shared({"x": np.zeros((16, 2)), "batch_size": 9}, 2)
 
 
 @pytest.mark.parametrize(

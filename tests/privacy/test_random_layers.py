@@ -35,6 +35,9 @@ def test_norm_and_gradient_have_the_same_mask(private, data):
 
 DROPPED = {
     "depth": lambda: StochasticDepth(layers.Dense(6), 0.5, seed=1),
+    "inverted": lambda: StochasticDepth(
+        layers.Dense(6), 0.5, seed=1, inverted=True
+    ),
     "copies": lambda: Repeat(layers.Dense(6), 2, [0.5, 0.5], seed=1),
     "block": lambda: StochasticBlock(layers.Dense(6), 0.5, seed=1),
 }

@@ -41,10 +41,61 @@ def test_refused_when_it_runs(layer, text, method, private, data):
         model.clipped_sum(*data)
 
 
+def test_many_of_one_kind_are_one_line():
+    stack = [keras.Input((8,))]
+    for _ in range(5):
+        stack += [layers.Dense(4), layers.BatchNormalization()]
+    stack.append(layers.ActivityRegularization(0.1, name="extra"))
+    with pytest.raises(NotPrivateError) as refusal:
+        PrivateModel(keras.Sequential(stack))
+    first, second = str(refusal.value).splitlines()
+    assert first.startswith(
+        "5 layers (BatchNormalization 'batch_normalization', "
+        "BatchNormalization 'batch_normalization_1', "
+        "BatchNormalization 'batch_normalization_2' and 2 more): each "
+        "normalises"
+    )
+    assert "tfdeep.privacy.replace_batch_norm(model) puts it in" in first
+    assert second.startswith("ActivityRegularization 'extra' adds a loss")
+
+
 def test_a_frozen_batch_norm_is_no_secret(private, data):
     frozen = layers.BatchNormalization()
     frozen.trainable = False
     private(frozen).clipped_sum(*data)
+
+
+@pytest.fixture
+def quantised():
+    base = net()
+    base.layers[0].quantize("float8")
+    return base
+
+
+def test_what_is_quantised_to_float8_is_refused(quantised):
+    with pytest.raises(NotPrivateError, match="before it is quantised"):
+        PrivateModel(quantised)
+
+
+def test_a_stateful_layer_is_refused():
+    """Also where Keras' own message would be about sizes of batches."""
+    inputs = keras.Input(batch_shape=(8, 3, 4))
+    for layer in (
+        layers.LSTM(2, stateful=True),
+        layers.Bidirectional(layers.GRU(2, stateful=True)),
+    ):
+        with pytest.raises(NotPrivateError, match="stateful=False"):
+            PrivateModel(keras.Model(inputs, layer(inputs)))
+
+
+def test_a_regularizer_without_a_config_is_named():
+    class Squares(keras.regularizers.Regularizer):
+        def __call__(self, weights):
+            return keras.ops.sum(keras.ops.square(weights))
+
+    layer = layers.Dense(3, kernel_regularizer=Squares(), name="last")
+    with pytest.raises(ValueError, match="'last'.*Squares.*Define"):
+        PrivateModel(keras.Sequential([keras.Input((8,)), layer]))
 
 
 def net():

@@ -6,7 +6,12 @@ import pytest
 from keras import layers
 
 from tfdeep.privacy import Plan, PrivateModel, poisson_batches
-from tfdeep.privacy.sampling import padded, poisson_sample, uniform
+from tfdeep.privacy.sampling import (
+    is_sample,
+    padded,
+    poisson_sample,
+    uniform,
+)
 
 N, B = 400, 40
 PLAN = Plan(N, B, 30, 1e-5, noise_multiplier=1.0)
@@ -187,3 +192,29 @@ def test_padding_adds_nothing_to_gradients_and_weighted_metrics():
         return_dict=True,
     )  # fmt: skip
     assert seen["mse"] == pytest.approx(kept["mse"], rel=1e-5)
+
+
+def test_a_sample_is_known_by_its_padding():
+    """Also the largest that would have none, and in other dtypes."""
+    known = [
+        (poisson_batches(X, Y, PLAN)[0][2], True),
+        (np.ones(8), False),
+        (np.array([1.0, 0.0]), False),
+        (np.array([1.0, -0.0]), True),
+        (np.zeros(8), True),
+    ]
+    for weights, expected in known:
+        for dtype in ("float32", "bfloat16"):
+            tensor = keras.ops.convert_to_tensor(weights, dtype)
+            assert bool(is_sample(tensor)) is expected
+
+
+def test_a_sample_as_large_as_the_padding_has_padding():
+    plan = Plan(3, 2, 3, 1e-5, noise_multiplier=1.0)
+    batches = poisson_batches(X[:3], Y[:3], plan)
+    assert plan.padded_batch_size == 3
+    for _ in range(60):  # All three are drawn with a chance of 0.3.
+        *_, weights = batches[0]
+        full = np.count_nonzero(weights) == 3
+        assert weights.shape == ((6,) if full else (3,))
+        assert bool(is_sample(keras.ops.convert_to_tensor(weights)))

@@ -107,6 +107,19 @@ def unequal(strategy) -> dict:
     }
 
 
+def nine_rows(strategy) -> str:
+    """What is said of batches that two devices cannot share."""
+    with strategy.scope():
+        net = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        model = PrivateModel(net, mechanism=GaussianMechanism(1.0))
+        model.compile("sgd", "mse")
+    try:
+        model.fit(X, X[:, :3], batch_size=9, verbose=0)
+    except ValueError as error:
+        return str(error)
+    return "nothing"
+
+
 def native(shared, alone):
     """The norms of examples lie on both sides of the clip, which moves."""
 
@@ -149,6 +162,7 @@ def main(path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     runs = native(strategy.scope, contextlib.nullcontext)
     runs["unequal"] = unequal(strategy)
+    runs["nine rows"] = nine_rows(strategy)
     if importlib.util.find_spec("tensorflow_privacy"):
         runs |= optimizers(strategy.scope, contextlib.nullcontext)
     with open(path, "wb") as file:

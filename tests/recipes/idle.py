@@ -6,6 +6,7 @@ that would is a bare one.
 
 import importlib.util
 import json
+import os
 import signal
 import sys
 import time
@@ -28,17 +29,19 @@ def arms(context):
 
 
 def run(context):
+    os.write(2, b"a line of a library\n")
     for arm in context.arms():
-        if context.scale == "fail":
-            raise RuntimeError("the idle recipe fails")
         for seed in context.seeds:
+            while seed and context.scale == "wait" and arm == "large":
+                context.interruption.check()  # For ever.
+                time.sleep(0.05)
+            if seed and context.scale == "fail" and arm == "large":
+                raise RuntimeError("the idle recipe fails")
             context.record(arm, seed, error=seed / 2)
             context.say(f"{arm}, seed {seed}")
+            context.save()
         if context.scale == "end" and arm == "small":
             time.sleep(0.5)  # The other arm is done first.
-        while context.scale == "wait" and arm == "large":  # For ever.
-            context.interruption.check()
-            time.sleep(0.05)
 
 
 RECIPE = Recipe(

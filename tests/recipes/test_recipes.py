@@ -54,6 +54,8 @@ TINY = {
     "epsilons": (3,),
     "literal": (),
     "private_epochs": 1,
+    "skipping_epochs": 1,
+    "turns": 1,
     "plain_depths": (1,),
     "strengths": (0.1,),
 }
@@ -71,7 +73,12 @@ SPECIAL = {
 # The arms that a recipe treats unlike each other. Of others the last arm is
 # trained; what it left stands for the rest.
 TRAINED = {
-    "tour": ("plain, no BN + AutoInit", "small, private"),
+    "tour": (
+        "residual",
+        "residual + StochasticDepth",
+        "plain, no BN + AutoInit",
+        "small, private",
+    ),
     "wide": ("WRN-10-1", "WRN-10-2"),
     "gradinit": ("AutoInit", "GradInit"),
     "gradinit-transformer": ("default + warm-up", "GradInit"),
@@ -233,3 +240,15 @@ def test_the_paper_scale_builds(name, monkeypatch, zeros):
     model = build()
     assert model.compiled and model.count_params() > 0
     assert model.input_shape[1:] == context.shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_full_scales_are_of_images_as_those_of_fashion_mnist(name):
+    """Or of a net that takes images of any size."""
+    recipe = recipes()[name]
+    own, fashion = (
+        Context(recipe, "full", data) for data in (None, "fashion_mnist")
+    )
+    assert own.classes == fashion.classes
+    assert own.shape == fashion.shape or name == "resnext"
+    assert list(own.arms()) == list(fashion.arms())

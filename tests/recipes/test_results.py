@@ -5,12 +5,6 @@ import math
 import pytest
 
 from tfdeep.recipes import Results, Spread
-from tfdeep.recipes.arguments import (
-    BadArgument,
-    check_name,
-    check_out,
-    check_seed,
-)
 
 
 def test_spread():
@@ -71,26 +65,15 @@ def test_records_of_one_seed_are_joined():
     }
 
 
-def test_names_are_suggested():
-    with pytest.raises(
-        BadArgument, match=r"no recipe 'widr'; choose wide or dense \("
-    ):
-        check_name("recipe", "widr", ["wide", "dense"])
-
-
-@pytest.mark.parametrize("text", ["-1", "1.5", "x", "", "99999999999"])
-def test_bad_seeds(text):
-    with pytest.raises(BadArgument, match="whole number from 0"):
-        check_seed(text)
-    assert check_seed("12") == 12
-
-
-def test_out_is_made_and_left_empty(tmp_path):
-    out = check_out(tmp_path / "a" / "b")
-    assert list(out.iterdir()) == []
-
-
-def test_out_below_a_file(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(BadArgument, match="cannot be written.*--out"):
-        check_out(tmp_path / "file" / "below")
+@pytest.mark.parametrize(
+    "values, text",
+    [
+        ((470218.0, 470218.0), "470218"),
+        ((0.1, 0.1, 0.1), "0.1"),  # Their deviation is 1.7e-17.
+        ((1234.0, 1500.0), "1367 ± 188"),
+        ((0.25, 0.75), "0.5 ± 0.35"),
+        ((math.nan, 1.0), "nan"),
+    ],
+)
+def test_numbers_are_written_whole_and_without_a_spread_of_zero(values, text):
+    assert str(Spread(values)) == text

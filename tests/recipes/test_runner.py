@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 import sys
 from dataclasses import replace
 from functools import partial
@@ -14,8 +15,10 @@ import pytest
 from rich.console import Console
 
 from tfdeep.data import DataUnavailableError
-from tfdeep.recipes import Scale, Verdict
+from tfdeep.recipes import Results, Scale, Verdict
 from tfdeep.recipes.context import Context
+from tfdeep.recipes.progress import RunProgress
+from tfdeep.recipes.report import arms_table
 from tfdeep.recipes.runner import Runner
 
 
@@ -112,7 +115,10 @@ def test_an_error_is_kept(fake, tmp_path, capsys):
 
     assert status == result["status"] == "error"
     assert result["error"] == "RuntimeError: the fake recipe fails"
-    assert "the fake recipe fails" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "Traceback" in err and err.splitlines()[-1] == (
+        "fake could not run: RuntimeError: the fake recipe fails"
+    )
     assert result["claims"][0]["held"] is None
     assert "sized for a GPU" in text or result["machine"]["accelerators"] > 0
     assert not (tmp_path / "curves.png").exists()
@@ -133,6 +139,89 @@ def test_further_figures_are_of_complete_runs(fake, tmp_path):
     _, result, _ = run(replace(recipe, run=fake.only_record), tmp_path)
     assert "further.png" in result["plots"]
     assert (tmp_path / "further.png").exists()
+    # Those of an earlier run are removed, whatever they are named.
+    run(recipe, tmp_path, scale="paper")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_picture_that_fails_is_no_verdict(fake, tmp_path):
+    def pictures(results):
+        raise RuntimeError("no picture")
+
+    recipe = replace(fake.RECIPE, run=fake.only_record, pictures=pictures)
+    status, result, text = run(recipe, tmp_path)
+    assert status == result["status"] == "held"
+    assert "could not be drawn: RuntimeError: no picture" in text
+    assert result["plots"] == ["comparison.png"]
+
+
+@pytest.mark.parametrize("full", ["write_json", "savefig"])
+def test_a_full_disk_is_said(fake, tmp_path, monkeypatch, capsys, full):
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    if full == "write_json":
+        monkeypatch.setattr("tfdeep.recipes.runner.write_json", fail)
+        lost = "result.json"
+    else:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+        lost = "comparison.png"
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    recipe = replace(fake.RECIPE, run=fake.only_record)
+    assert Runner(recipe, tmp_path, console=console).run() == "error"
+    said = f"{tmp_path / lost} cannot be written (No space left on device)."
+    assert capsys.readouterr().err.count(said) == 1
+    last = text.getvalue().splitlines()[-1]
+    assert last == f"fake: held, but not written: {lost}"
+    assert f"written: {tmp_path / lost}" not in text.getvalue()
+
+
+def test_a_removed_folder_is_said(fake, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def run_and_remove(context):
+        fake.only_record(context)
+        shutil.rmtree(out)
+
+    recipe = replace(fake.RECIPE, run=run_and_remove)
+    console = Console(file=io.StringIO())
+    assert Runner(recipe, out, console=console).run() == "error"
+    assert "(No such file or directory)" in capsys.readouterr().err
+
+
+def test_no_more_workers_than_arms(fake, tmp_path):
+    recipe = replace(fake.RECIPE, arms=fake.large, run=fake.only_record)
+    _, result, text = run(recipe, tmp_path, workers=7)
+    assert result["workers"] == 1 and ", 7 workers" not in text
+
+
+NAMES = ("train_error", "test_error", "epoch_cpu_seconds", "parameters")
+
+
+@pytest.mark.parametrize(
+    "arms, metrics",
+    [
+        (("a", "b"), NAMES[:2]),
+        (("ResNet-110, shortcut B", "DenseNet-BC-100"), NAMES),
+        ([f"a net of {depth} layers" for depth in range(9)], NAMES),
+    ],
+)
+def test_no_name_is_cut_at_80_columns(arms, metrics):
+    results = Results()
+    for arm in arms:
+        for seed in range(2):
+            values = {name: 0.1234 + seed for name in metrics}
+            results.record(arm, seed, **values)
+    text = io.StringIO()
+    console = Console(file=text, width=80)
+    console.print(arms_table(results, console.width))
+    shown = text.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in (*arms, *(name.replace("_", " ") for name in metrics)):
+        assert word in shown
+    assert shown.count("0.623 ± 0.71") == len(arms) * len(metrics)
 
 
 def test_data_out_of_reach_is_one_sentence(fake, tmp_path, capsys):
@@ -140,10 +229,12 @@ def test_data_out_of_reach_is_one_sentence(fake, tmp_path, capsys):
         raise DataUnavailableError("no network; use digits")
 
     recipe = replace(fake.RECIPE, run=run_without_data)
-    status, result, _ = run(recipe, tmp_path)
+    status, result, text = run(recipe, tmp_path)
 
-    assert status == "error" and "use digits" in result["error"]
-    assert capsys.readouterr().err == "no network; use digits\n"
+    assert status == "error" and result["error"] == "no network; use digits"
+    assert not {"claim", "arm"} & set(text.split())  # No empty table.
+    err = capsys.readouterr().err
+    assert err == "fake could not run: no network; use digits\n"
 
 
 def test_without_matplotlib(fake, tmp_path, monkeypatch):
@@ -231,6 +322,18 @@ def test_a_terminal_gets_bars_and_no_lines(fake, tmp_path):
     assert "large, seed 1" in text.getvalue()
     assert "━" in text.getvalue()
     assert "done in" not in text.getvalue()
+
+
+def test_a_line_for_an_epoch_is_printed_once(monkeypatch):
+    monkeypatch.setattr("tfdeep.recipes.progress.SECONDS_BETWEEN_LINES", 0.0)
+    text = io.StringIO()
+    progress = RunProgress(Console(file=text, width=80), "whole")
+    progress.begin("arm", 0)
+    for done in (0.5, 0.9, 1, 1.2, 1.6, 2, 2.5, 3):
+        progress.step(done, 3, {})
+    progress.end()
+    lines = [line.split(": ")[1] for line in text.getvalue().splitlines()]
+    assert lines == ["epoch 1/3", "epoch 2/3", "done in 0 s"]
 
 
 def test_time_of_epochs_without_the_first(fake):

@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console
 
 from tfdeep.recipes import recipes
-from tfdeep.recipes.arguments import BadArgument, check_workers
 from tfdeep.recipes.runner import Runner
 from tfdeep.recipes.workers import fitting
 
@@ -25,7 +24,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def fake(monkeypatch):
-    """One arm of the fake recipe, which then takes one more process."""
+    """The fake recipe with a single epoch."""
     monkeypatch.syspath_prepend(str(HERE))
     import fake_recipe
 
@@ -34,7 +33,6 @@ def fake(monkeypatch):
         fake_recipe.RECIPE,
         independent=True,
         scales=scales,
-        arms=fake_recipe.large,
         claims=(),
     )
 
@@ -54,6 +52,7 @@ def test_workers_measure_what_one_process_does(fake, tmp_path):
 
     assert two["status"] == one["status"] == "held"
     assert [two["workers"], one["workers"]] == [2, 1]
+    assert list(two["arms"]) == list(one["arms"]) == ["small", "large"]
     assert (
         list(two["arms"]["large"]) == list(one["arms"]["large"]) == ["3", "4"]
     )
@@ -88,6 +87,7 @@ def test_arms_keep_their_order_and_say_what_they_have_to(tmp_path):
     whole = start("end", tmp_path)
     out, err = whole.communicate(timeout=120)
     assert whole.returncode == 0, err
+    assert err == ""  # Libraries write into no progress bar.
     found = arms(tmp_path)
     assert list(found) == ["small", "large"]
     for seeds in found.values():
@@ -95,21 +95,22 @@ def test_arms_keep_their_order_and_say_what_they_have_to(tmp_path):
     assert {f"{arm}, seed 1" for arm in found} <= set(out.splitlines())
 
 
-def test_an_error_in_a_worker_ends_the_run(tmp_path):
+def test_an_error_in_a_worker_ends_the_run_and_keeps_what_was_done(tmp_path):
     failed = start("fail", tmp_path)
     _, err = failed.communicate(timeout=120)
     assert failed.returncode == 1
     assert err.splitlines()[-1] == "RuntimeError: the idle recipe fails"
     assert 'idle.py", line' in err and "in run\n" in err  # Where it failed.
+    assert list(arms(tmp_path)["large"]) == ["0"]  # One seed of two.
 
 
 @pytest.fixture
 def running(tmp_path):
-    """A run of which one arm is done, while the other goes on for ever."""
+    """A run of which one arm is done; of the other one seed, it goes on."""
     process = start("wait", tmp_path)
     try:
         end = time.monotonic() + 300
-        while "small" not in arms(tmp_path):
+        while len(arms(tmp_path)) < 2:
             assert process.poll() is None and time.monotonic() < end
             time.sleep(0.1)
         yield process
@@ -132,6 +133,22 @@ def test_ctrl_c_stops_the_workers(running, tmp_path):
     assert running.returncode == 0 and out.splitlines()[-1] == "interrupted"
     assert "Stopping after this batch" in err and "Traceback" not in err
     assert len(arms(tmp_path)["small"]) == 2
+    assert len(arms(tmp_path)["large"]) == 1  # Of two, and it is kept.
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
+def test_a_killed_worker_is_said_and_what_was_done_is_kept(running, tmp_path):
+    listed = f"/proc/{running.pid}/task/{running.pid}/children"
+    children = [int(each) for each in Path(listed).read_text().split()]
+    commands = {c: Path(f"/proc/{c}/cmdline").read_bytes() for c in children}
+    workers = [c for c in children if b"spawn_main" in commands[c]]
+    os.kill(workers[0], signal.SIGKILL)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 1
+    assert "a line of a library" in err  # It may say why.
+    assert "WorkerLostError: A worker was killed" in err.splitlines()[-1]
+    found = arms(tmp_path)
+    assert (len(found["small"]), len(found["large"])) == (2, 1)
 
 
 def test_workers_end_with_their_parent(running):
@@ -154,19 +171,7 @@ def test_the_number_of_workers(fake, monkeypatch):
     where = "tfdeep.recipes.workers."
     monkeypatch.setattr(where + "usable_cpus", lambda: 4)
     monkeypatch.setattr(where + "accelerators", lambda: 0)
-    assert check_workers("auto", fake) == 4
-    assert check_workers("2", fake) == 2
+    assert fitting(fake) == 4
     assert fitting(replace(fake, independent=False)) == 1
     monkeypatch.setattr(where + "accelerators", lambda: 1)
     assert fitting(fake) == 1
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", ""])
-def test_workers_that_are_none(fake, text):
-    with pytest.raises(BadArgument, match="whole number from 1 on, or auto"):
-        check_workers(text, fake)
-
-
-def test_arms_that_depend_on_each_other():
-    with pytest.raises(BadArgument, match="2 workers cannot share .* wide:"):
-        check_workers("2", recipes()["wide"])

@@ -128,6 +128,23 @@ def test_entropies_are_means_over_the_batches_of_an_epoch(
         assert history[key] == pytest.approx([mean, mean], rel=1e-5)
 
 
+@pytest.mark.parametrize("report", ["mean", "layers"])
+def test_the_progress_bar_shows_the_mean(
+    net, data, crossentropy, capsys, report
+):
+    wrapper = BatchEntropyRegularizer(net(), report=report)
+    wrapper.compile("sgd", crossentropy, **EAGER)
+    history = wrapper.fit(*data, validation_data=data).history
+    printed = capsys.readouterr().out
+    names = [f"batch_entropy/{name}" for name in wrapper.names]
+    assert set(names) <= history.keys() and len(names) > 1
+    for name in names:
+        assert (name in printed) == (report == "layers")
+    for name in ("batch_entropy:", "val_loss:"):
+        assert printed.splitlines()[-1].count(name) == 1
+    assert wrapper.get_config()["report"] == report
+
+
 def test_a_batch_counts_by_its_weight():
     means = EntropyMeans(["low", "high"])
     means.update_state(np.array([1.0, 0.0]))

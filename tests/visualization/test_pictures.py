@@ -21,8 +21,9 @@ def test_rows_of_images_stand_under_their_names():
     assert first.shape == (4, 15) and second.shape == (4, 15, 3)
     assert np.all(first == 0) and np.all(second == 1)  # Cut to [0, 1].
     assert figure.get_suptitle() == "title"
-    with pytest.raises(ValueError, match="rows"):
-        image_rows({})
+    for none in ({}, {"a": dark[:0]}, {"a": dark[..., 0]}):
+        with pytest.raises(ValueError, match="`rows` must hold rows of images"):
+            image_rows(none)
 
 
 def test_signals_are_drawn_call_by_call():
@@ -41,6 +42,8 @@ def test_signals_are_drawn_call_by_call():
     assert list(branch.get_ydata()) == [2.0]
     assert axes.get_yscale() == "log"
     assert signal_propagation([]) is None
+    silent = SimpleNamespace(mean=0.0, variance=0.0, scale=None, branch=None)
+    assert signal_propagation([silent]).axes[0].get_yscale() == "linear"
 
 
 def test_a_chart_shows_the_layers_that_a_loss_reaches():
@@ -53,6 +56,7 @@ def test_a_chart_shows_the_layers_that_a_loss_reaches():
         for bar in axes.patches
     ]
     np.testing.assert_allclose(middles, [(0, 0), (1, 1), (1, 2)])
+    assert reach_chart([], {}) is None
 
 
 def test_accuracies_stand_over_path_lengths():

@@ -36,6 +36,28 @@ def test_one_panel_per_key_and_one_legend():
     assert labels == ["plain", "residual"]
 
 
+def test_an_arm_has_one_colour_and_the_legend_names_all():
+    only_here = {"wide": [[0.2]], "_x": [[0.4]], "empty": [], "none": [[]]}
+    keys = {"loss": CURVES, "val_loss": only_here, "nothing": {"a": []}}
+    figure = learning_curves(keys)
+    (legend,) = figure.legends
+    named = {
+        text.get_text(): line.get_color()
+        for text, line in zip(
+            legend.get_texts(), legend.get_lines(), strict=True
+        )
+    }
+    drawn = [[line.get_color() for line in a.get_lines()] for a in figure.axes]
+    assert list(named) == ["plain", "residual", "wide", "_x"]
+    assert sum(drawn, []) == list(named.values())
+    assert len(set(named.values())) == 4
+    first, second = comparison(
+        {"a": {"plain": [1.0], "wide": [2.0]}, "b": {"wide": [3.0]}}
+    ).axes
+    colors = [bar.get_facecolor() for bar in (*first.patches, *second.patches)]
+    assert colors[1] == colors[2] != colors[0]
+
+
 def test_comparison_shows_every_seed():
     values = {"plain": [0.4, 0.6], "residual": [0.1]}
     (axes,) = comparison({"test_error": values}, "title").axes
@@ -49,6 +71,8 @@ def test_comparison_shows_every_seed():
 
 def test_nothing_to_draw():
     assert learning_curves({}) is None and comparison({}) is None
+    assert learning_curves({"loss": {"a": [[]]}}) is None
+    assert comparison({"loss": {"a": []}}) is None
 
 
 def test_no_global_state_is_touched(tmp_path):
@@ -90,3 +114,13 @@ def test_heat_maps_show_layers_by_epochs_on_one_scale():
     assert second.images[0].get_clim() == (0.0, 6.0)
     assert first.get_title() == "a" and bar.get_ylabel() == "entropy"
     assert heat_map({}) is None
+
+
+def test_flat_maps_have_a_scale():
+    for flat in (0.0, np.nan):
+        axes, _ = heat_map({"a": np.full((2, 3), flat)}).axes
+        assert axes.images[0].get_clim() == (0.0, 1.0)
+    axes, _ = heat_map({"a": [[-2.0, np.inf]]}).axes
+    assert axes.images[0].get_clim() == (-2.0, 0.0)
+    with pytest.raises(ValueError, match=r"'a' of shape \(3,\)"):
+        heat_map({"a": [1.0, 2.0, 3.0]})

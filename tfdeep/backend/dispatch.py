@@ -176,6 +176,9 @@ def runs_eagerly() -> bool:
 def at_once(function, *arguments):
     """Call a function that is called once only, in the way that starts soonest.
 
+    It is called now, also while something is being traced; on JAX in a thread
+    of its own.
+
     Args:
         function: of nested structures of tensors, to one.
         *arguments: its arguments; `None` may be among the leaves.
@@ -376,7 +379,10 @@ def normal(shape, deviation: float, seed, dtype=None):
 
 
 def sum_over_replicas(tensors):
-    """The sums of a list of tensors over the devices that share the batch."""
+    """The sums of a list of tensors over the devices that share the batch.
+
+    They are dense, also those of gradients that TensorFlow keeps as slices.
+    """
     if keras.backend.backend() not in _MODULES:
         return list(tensors)
     return _module("sum_over_replicas").sum_over_replicas(list(tensors))

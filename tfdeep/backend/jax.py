@@ -1,6 +1,7 @@
 """The primitives of `tfdeep.backend` on JAX."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import keras
@@ -11,6 +12,13 @@ from tfdeep.backend.stateless import read_variables, state_of
 
 # Of what is drawn at once: 4,096 to about a million normal values.
 LENGTHS = tuple(4**power for power in range(6, 11))
+
+# What XLA compiles for a CPU in a tenth of the time, and slow to run.
+QUICKLY = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_parallel_codegen_split_count": 1,
+    "xla_cpu_use_fusion_emitters": False,
+}
 
 # Operations that take less time than their results take to be kept;
 # activations are functions with a derivative of their own.
@@ -62,8 +70,21 @@ def has_accelerator() -> bool:
 
 
 def at_once(function, *arguments):
+    # What is being traced belongs to a thread. To evaluate at once within a
+    # trace, as `outside_of_traces` does, is no help: gradients of loops fail.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_compiled, function, arguments).result()
+
+
+def _compiled(function, arguments):
     # Operation by operation, each would be compiled.
-    return jax.jit(function)(*arguments)
+    traced = jax.jit(function).lower(*arguments)
+    if has_accelerator():
+        return traced.compile()(*arguments)
+    try:
+        return traced.compile(compiler_options=QUICKLY)(*arguments)
+    except jax.errors.JaxRuntimeError:  # Another version has other options.
+        return traced.compile()(*arguments)
 
 
 def outside_of_traces():

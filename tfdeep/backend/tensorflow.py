@@ -299,6 +299,7 @@ def draws(initializer, seeds, shape, dtype):
 
 
 def sum_over_replicas(tensors):
+    tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1 or not tensors:
         return tensors

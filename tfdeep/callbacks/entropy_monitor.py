@@ -1,6 +1,5 @@
 """How much of a batch each layer tells apart, watched while training."""
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,21 +7,20 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep.checks import check_positive
+from tfdeep.report import Report, aligned
 from tfdeep.training.entropy_layers import EntropyLayers, Layers
 from tfdeep.training.taps import Interior
 from tfdeep.training.wrapper import TrainingWrapper
-from tfdeep.visualization.figure import save
-from tfdeep.visualization.heat_map import heat_map
 
 
-class BatchEntropyMonitor(keras.callbacks.Callback):
+class BatchEntropyMonitor(Report, keras.callbacks.Callback):
     """Logs the batch entropy of the layers of any model, epoch by epoch.
 
     Use it to see where a deep net loses its signal. After every epoch the
     model is called on the same data, at inference; `entropy` (the mean) and
     `entropy/LAYER` go into the logs, and from there into the history and
-    into TensorBoard, if its callback comes after this one. `plot` draws all
-    of it as a heat map of layers by epochs.
+    into TensorBoard, if its callback comes after this one. It prints as a
+    table, and `plot` draws all of it as a heat map of layers by epochs.
 
     A layer whose entropy is 0 returns the same for every sample: nothing
     flows past it, and what lies in front of it learns nothing. The first
@@ -134,23 +132,29 @@ class BatchEntropyMonitor(keras.callbacks.Callback):
             what = f"nothing flows past {past}" if past else "all layers flow"
             print(f"Epoch {epoch + 1}: {what}.")
 
-    def plot(self, path: str | Path | None = None, title: str = "") -> Any:
-        """Draw the entropies as a heat map, layers by epochs.
+    def __str__(self) -> str:
+        if not self._rows:
+            return "No epoch has ended yet."
+        first, last = self.entropies[0], self.entropies[-1]
+        rows = [["layer", "first epoch", "last epoch"]]
+        for name, begin, end in zip(self.names, first, last, strict=True):
+            rows.append([name, f"{begin:.4g}", f"{end:.4g}"])
+        return aligned(rows, right=(1, 2))
 
-        Args:
-            path: where to save it as PNG, if anywhere.
-            title: written over the picture.
+    def _content(self) -> dict[str, Any]:
+        return {
+            "names": self.names,
+            "entropies": self.entropies,
+            "dead": self.dead,
+        }
 
-        Returns:
-            A matplotlib figure, or `None` before the first epoch has ended.
+    def _figure(self) -> Any:
+        """The entropies as a heat map, layers by epochs."""
+        from tfdeep.visualization import heat_map
 
-        Raises:
-            ImportError: if matplotlib is not installed.
-        """
-        figure = heat_map({title: self.entropies}, "batch entropy")
-        if figure is not None and path is not None:
-            save(figure, path)
-        return figure
+        if not self._rows:
+            return None
+        return heat_map({"": self.entropies}, "batch entropy")
 
 
 def shapes_of(inputs: Any) -> Any:

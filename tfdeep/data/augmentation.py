@@ -41,7 +41,7 @@ def shift(images, shifts, axis: int, mode: str, ops):
     shape[axis] = size
     index = ops.reshape(ops.clip(source, 0, size - 1), shape)
     moved = ops.take_along_axis(images, index, axis=axis)
-    return ops.where(ops.reshape(inside, shape), moved, 0.0)
+    return ops.where(ops.reshape(inside, shape), moved, ops.zeros_like(moved))
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
@@ -59,7 +59,8 @@ class RandomPadCrop(SavesSeedState, keras.layers.RandomTranslation):
     it is at `padding=0`.
 
     Like the layer of Keras it inherits from it works inside `tf.data` on
-    every backend, and takes a dictionary with "images" and "labels". Map it
+    every backend, and takes a dictionary with "images" and "labels", and with
+    "segmentation_masks", which move and are mirrored as the images. Map it
     without `num_parallel_calls` if runs are to be repeatable: its random
     state is a variable.
 
@@ -106,8 +107,9 @@ class RandomPadCrop(SavesSeedState, keras.layers.RandomTranslation):
     ):
         if type(padding) is not int or padding < 0:
             raise ValueError(
-                f"`padding` came as {padding!r}. It must be an integer of at "
-                "least 0. Pass the pixels to add on each side, such as 4."
+                "`padding` must be an integer of at least 0. Received: "
+                f"padding={padding!r}. Pass the pixels to add on each side, "
+                "such as 4."
             )
         check_choice("mode", mode, MODES)
         super().__init__(
@@ -141,8 +143,18 @@ class RandomPadCrop(SavesSeedState, keras.layers.RandomTranslation):
 
     def transform_images(self, images, transformation, training=True):
         images = self.backend.cast(images, self.compute_dtype)
+        return self._moved(images, transformation, training)
+
+    def transform_segmentation_masks(
+        self, segmentation_masks, transformation, training=True
+    ):
+        return self._moved(segmentation_masks, transformation, training)
+
+    def _moved(self, images, transformation, training):
+        """The images by their whole pixels, of the dtype that they have."""
         if not training or transformation is None or self.padding == 0:
             return images
+        images = self.backend.convert_to_tensor(images)
         self._check_size(images.shape)
         ops = self.backend.numpy
         batched = len(images.shape) == 4

@@ -1,12 +1,13 @@
-"""From a name to batches: the one path through TensorFlow Datasets."""
+"""From a name to batches: arrays at hand, or TensorFlow Datasets."""
 
 import functools
+import os
 
 import keras
 import numpy as np
 
-from tfdeep.checks import check_positive
-from tfdeep.data import prepare
+from tfdeep.checks import check_boolean, check_positive, check_seed
+from tfdeep.data import local, prepare
 from tfdeep.data.augmentation import RandomPadCrop
 from tfdeep.data.registry import DataInfo, info, parts
 
@@ -90,20 +91,22 @@ def load(
     batch_size: int = 32,
     *,
     shuffle: bool | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     augment: bool | list = False,
     standardize: bool = True,
     as_numpy: bool = False,
     drop_remainder: bool = False,
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike | None = None,
 ):
     """Read a data set as batches of standardised images and labels.
 
-    The first use of a set prepares it in TFDS' directory; "digits" and
-    "mnist5k" come with installed packages and need no network. The splits
-    of a set are disjoint, stratified where they are cut here, and never
-    depend on `seed`; "+" joins them, as in "train+validation", the whole of
-    CIFAR's training images.
+    "digits" and "mnist5k" come with installed packages, and "fashion_mnist"
+    with Debian's `dataset-fashion-mnist` or in four files of one's own: they
+    need no network. The first use of another set, or of Fashion-MNIST without
+    these files, prepares it in TFDS' directory. The splits of a set are
+    disjoint, stratified where they are cut here, and never depend on `seed`;
+    "+" joins them, as in "train+validation", the whole of CIFAR's training
+    images.
 
     Args:
         name: string, one of `names()`.
@@ -111,9 +114,10 @@ def load(
         batch_size: positive integer.
         shuffle: boolean, whether to shuffle, anew in each epoch. By default
             where the split has "train" in it, but not for `as_numpy`.
-        seed: integer, for shuffling and augmentation. Equal seeds give equal
-            runs, on every backend; `keras.utils.set_random_seed` enters the
-            order as well.
+        seed: integer from 0 or `None`, for shuffling and augmentation. Equal
+            seeds give equal runs, on every backend, where
+            `keras.utils.set_random_seed` had the same as well; with `None`
+            runs differ.
         augment: boolean or list of Keras layers to call on each standardised
             batch. True means `augmentation(name, seed=seed)`, and for
             "imagenet2012" a random resized crop as well.
@@ -122,17 +126,23 @@ def load(
         as_numpy: boolean, whether to return the whole split as two arrays;
             `batch_size` and `drop_remainder` then play no part.
         drop_remainder: boolean, whether to drop a last, smaller batch.
-        data_dir: optional string, TFDS' directory. By default TFDS' own: the
-            variable TFDS_DATA_DIR, else `~/tensorflow_datasets`.
+        data_dir: optional path, where the files of Fashion-MNIST are looked
+            for first, and TFDS' directory. By default the variable
+            TFDEEP_DATA_DIR, else TFDS' own: the variable TFDS_DATA_DIR, or
+            `~/tensorflow_datasets`.
 
     Returns:
         A `tf.data.Dataset` of `(images, labels)`, float32 `(batch, height,
         width, channels)` and int32 `(batch,)`; or these two as NumPy arrays.
 
     Raises:
+        TypeError: if `augment` or `data_dir` is of another kind.
         ValueError: if an argument is none of its values.
-        DataUnavailableError: if the set cannot be had.
-        ImportError: if a package of the extra `datasets` is missing.
+        DataUnavailableError: if the set cannot be had, or its files are
+            missing, cut or damaged.
+        ImportError: if a package is missing: of the extra `datasets` for
+            "digits" and "mnist5k", of `tfds` for what TFDS reads, or
+            TensorFlow, without which `as_numpy` has to be set.
 
     Example:
         >>> import tfdeep.data
@@ -147,25 +157,93 @@ def load(
     entry = info(name)
     wanted = parts(entry, split)
     check_positive("batch_size", batch_size)
+    check_seed(seed)
+    options = {
+        "standardize": standardize,
+        "as_numpy": as_numpy,
+        "drop_remainder": drop_remainder,
+    }
+    for option, value in options.items():
+        check_boolean(option, value)
+    if shuffle is not None:
+        check_boolean("shuffle", shuffle)
     layers = _layers(name, augment, seed)
     if as_numpy:
         _check_numpy(entry, layers)
     if shuffle is None:
         shuffle = "train" in wanted and not as_numpy
-    built = prepare.builder(entry, data_dir)
-    ds = _images(built, entry, wanted, seed if shuffle else None)
-    if not entry.small:
-        ds = _crops(ds, entry, random=augment is True, seed=seed)
-    ds = ds.batch(batch_size, drop_remainder=drop_remainder and not as_numpy)
-    ds = _floats(ds, entry, standardize)
+    folder = _folder(data_dir)
+    found = _at_hand(entry, folder)
+    if found is not None:
+        arrays = _floats(
+            entry, standardize, *local.joined(found, entry, wanted)
+        )
+        if as_numpy:
+            return _ordered(arrays, shuffle, seed)
+        ds = _dataset(arrays)
+        if shuffle:
+            ds = ds.shuffle(len(arrays[1]), seed=seed)
+        ds = ds.batch(batch_size, drop_remainder=drop_remainder)
+    else:
+        built = prepare.builder(entry, folder)
+        try:
+            ds = _images(built, entry, wanted, shuffle, seed)
+            if not entry.small:
+                ds = _crops(ds, entry, random=augment is True, seed=seed)
+            drop = drop_remainder and not as_numpy
+            ds = ds.batch(batch_size, drop_remainder=drop)
+            ds = ds.map(functools.partial(_floats, entry, standardize))
+            if as_numpy:
+                return _arrays(ds)
+        except Exception as error:  # A record that was damaged.
+            raise prepare.unavailable(entry, error) from error
     for layer in layers:
         ds = ds.map(functools.partial(_augmented, layer))
-    return _arrays(ds) if as_numpy else ds.prefetch(2)
+    return ds.prefetch(2)
+
+
+def _folder(data_dir) -> str | None:
+    if data_dir is None:
+        return os.environ.get("TFDEEP_DATA_DIR")
+    if not isinstance(data_dir, str | os.PathLike):
+        raise TypeError(
+            "`data_dir` must be the path of a folder. Received: "
+            f"{data_dir!r}. Pass a string or a pathlib.Path."
+        )
+    return os.fspath(data_dir)
+
+
+def _at_hand(entry: DataInfo, folder: str | None) -> local.Splits | None:
+    try:
+        return local.splits(entry, folder)
+    except ImportError as error:
+        raise prepare.missing_package(error, entry) from error
+
+
+def _dataset(arrays):
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise prepare.missing_tensorflow(error) from error
+    return tf.data.Dataset.from_tensor_slices(arrays)
+
+
+def _ordered(arrays, shuffle: bool, seed: int | None):
+    if not shuffle:
+        return arrays
+    order = np.random.default_rng(seed).permutation(len(arrays[1]))
+    return tuple(array[order] for array in arrays)
 
 
 def _layers(name, augment, seed):
     if isinstance(augment, bool):
         return augmentation(name, seed=seed) if augment else []
+    if not isinstance(augment, list | tuple) or not all(map(callable, augment)):
+        raise TypeError(
+            "`augment` must be True, False or a list of layers. Received: "
+            f"{augment!r}. Pass for example tfdeep.data.augmentation("
+            f"{name!r})."
+        )
     return list(augment)
 
 
@@ -184,19 +262,19 @@ def _check_numpy(entry: DataInfo, layers) -> None:
         )
 
 
-def _images(built, entry, wanted, shuffle_seed):
-    """Pairs (image, label) of single examples, as stored."""
+def _images(built, entry, wanted, shuffle, seed):
+    """Pairs (image, label) of single examples, as stored or shuffled."""
     from tfdeep.data.reading import examples
 
-    file_seed = None if entry.small else shuffle_seed
-    ds = examples(built, entry, wanted, file_seed)
+    shuffle_files = shuffle and not entry.small
+    ds = examples(built, entry, wanted, shuffle_files, seed)
     ds = ds.map(lambda example: (example["image"], example["label"]))
     if entry.small and "extra" not in wanted:
         ds = ds.cache()
-    if shuffle_seed is None:
+    if not shuffle:
         return ds
     buffer = SMALL_BUFFER if entry.small else ENCODED_BUFFER
-    return ds.shuffle(buffer, seed=shuffle_seed)
+    return ds.shuffle(buffer, seed=seed)
 
 
 def _crops(ds, entry, random, seed):
@@ -221,17 +299,22 @@ def _crops(ds, entry, random, seed):
     )
 
 
-def _floats(ds, entry, standardize):
-    """uint8 batches to float32 in [0, 1], standardised, and int32 labels."""
-    import tensorflow as tf
+def _floats(entry, standardize, images, labels):
+    """uint8 to float32 in [0, 1] or standardised, and int32 labels.
 
-    layer = standardization(entry.name) if standardize else (lambda x: x)
+    For arrays and, where it becomes part of `tf.data`, for tensors.
+    """
+    if isinstance(images, np.ndarray):
+        images, labels = images.astype("float32"), labels.astype("int32")
+    else:
+        import tensorflow as tf
 
-    def convert(images, labels):
-        images = tf.cast(images, "float32") / 255.0
-        return layer(images), tf.cast(labels, "int32")
-
-    return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+        images, labels = tf.cast(images, "float32"), tf.cast(labels, "int32")
+    images = images / np.float32(255)
+    if standardize:
+        mean, std = (np.float32(each) for each in (entry.mean, entry.std))
+        images = (images - mean) / std
+    return images, labels
 
 
 def _augmented(layer, images, labels):

@@ -2,13 +2,11 @@
 
 TFDS writes into a directory named "incomplete.*" and renames it at the end, so
 a prepared set is whole or absent. Here are added: one process prepares a set
-at a time, what a killed run left of an embedded set is removed, and a set out
-of reach is told from a set that takes long.
+at a time, a set out of reach is told from a set that takes long, and one whose
+files were cut is not read.
 """
 
 import contextlib
-import importlib
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,10 +14,6 @@ from tfdeep.data.registry import DataInfo, names
 
 # Seconds to wait for the server to be reached and to answer.
 PATIENCE = 10
-_EMBEDDED = {
-    "digits": ("tfdeep.data.digits", "Digits"),
-    "mnist5k": ("tfdeep.data.mnist5k", "Mnist5k"),
-}
 
 
 class DataUnavailableError(RuntimeError):
@@ -37,12 +31,22 @@ def unavailable(entry: DataInfo, reason: BaseException) -> DataUnavailableError:
     )
 
 
-def missing_package(error: ImportError) -> ImportError:
-    """The one error for an environment without the extra `datasets`."""
+def missing_package(error: ImportError, entry: DataInfo) -> ImportError:
+    """The one error for an environment without what a set needs."""
+    extra = "datasets" if entry.offline else "tfds"
     return ImportError(
-        f"The package {error.name!r} is missing. `tfdeep.data.load` reads "
-        "every set through TensorFlow Datasets. Install what it needs with "
-        "`pip install 'tfdeep[datasets]'`."
+        f"The data set {entry.name!r} needs the package {error.name!r}, which "
+        f"is missing. Install it with: pip install 'tfdeep[{extra}]'",
+        name=error.name,
+    )
+
+
+def missing_tensorflow(error: ImportError) -> ImportError:
+    """The error where arrays could be had, but no `tf.data`."""
+    return ImportError(
+        "`load` gives a tf.data.Dataset, which needs TensorFlow. Pass "
+        "as_numpy=True, or get it with: pip install 'tfdeep[tensorflow]'",
+        name=error.name,
     )
 
 
@@ -59,7 +63,7 @@ def builder(entry: DataInfo, data_dir: str | None = None):
 
     Raises:
         DataUnavailableError: if the set cannot be had.
-        ImportError: if a package of the extra `datasets` is missing.
+        ImportError: if a package of the extra `tfds` is missing.
     """
     try:
         made = _unprepared(entry, data_dir)
@@ -68,18 +72,21 @@ def builder(entry: DataInfo, data_dir: str | None = None):
                 _prepare(entry, made)
             # One made before another process prepared the set knows no splits.
             made = _unprepared(entry, data_dir)
+        _check_files(made)
     except ImportError as error:
-        raise missing_package(error) from error
+        raise missing_package(error, entry) from error
+    except Exception as error:
+        # TFDS, requests, tar, checksums, folders that are files, full or not
+        # ours, AssertionError where a set must be fetched by hand: whatever it
+        # is, the advice is the same.
+        raise unavailable(entry, error) from error
     return made
 
 
 def _unprepared(entry: DataInfo, data_dir: str | None):
-    if entry.name not in _EMBEDDED:
-        import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds
 
-        return tfds.builder(entry.name, data_dir=data_dir)
-    module, name = _EMBEDDED[entry.name]
-    return getattr(importlib.import_module(module), name)(data_dir=data_dir)
+    return tfds.builder(entry.name, data_dir=data_dir)
 
 
 def _prepare(entry: DataInfo, made) -> None:
@@ -87,22 +94,26 @@ def _prepare(entry: DataInfo, made) -> None:
         made.data_path
     ).exists():  # prepared by whoever held the lock before
         return
-    try:
-        if entry.offline:
-            remove_leftovers(Path(made.data_path))
-        elif entry.address:
-            check_reachable(
-                entry, Path(made.data_path).parents[1] / "downloads"
+    if entry.address:
+        check_reachable(entry, Path(made.data_path).parents[1] / "downloads")
+    # What a user's script prints is not to be mixed with TFDS' progress.
+    with contextlib.redirect_stdout(sys.stderr):
+        made.download_and_prepare()
+
+
+def _check_files(made) -> None:
+    """Raise `ValueError` for files of a prepared set that were cut."""
+    if not made.info.splits:
+        raise ValueError(f"{made.data_path} lists no splits.")
+    for split in made.info.splits.values():
+        files = [Path(path) for path in split.filepaths]
+        there = sum(path.stat().st_size for path in files if path.exists())
+        if there < split.num_bytes:
+            raise ValueError(
+                f"{made.data_path} holds {there} of at least "
+                f"{split.num_bytes} bytes of {split.name!r}. Remove this "
+                "folder, to prepare the set again."
             )
-        # What a user's script prints is not to be mixed with TFDS' progress.
-        with contextlib.redirect_stdout(sys.stderr):
-            made.download_and_prepare()
-    except ImportError:
-        raise
-    except Exception as error:
-        # TFDS, requests, tar, checksums, AssertionError where a set must be
-        # fetched by hand: whatever it is, the advice is the same.
-        raise unavailable(entry, error) from error
 
 
 @contextlib.contextmanager
@@ -121,12 +132,6 @@ def only_one(path: Path):
     with open(path.parent / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed preparations of `path` left; hold the lock."""
-    for left in path.parent.glob(f"incomplete.*_{path.name}"):
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def check_reachable(entry: DataInfo, downloads: Path) -> None:

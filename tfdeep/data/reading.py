@@ -8,16 +8,17 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tfdeep.data.local import SPLIT_SEED
 from tfdeep.data.registry import DataInfo
 from tfdeep.data.stratified import hold_out
 
-# The cut must not depend on the user's seed: two calls with different seeds
-# would share examples.
-SPLIT_SEED = 0
-
 
 def examples(
-    built, entry: DataInfo, wanted: list[str], file_seed: int | None = None
+    built,
+    entry: DataInfo,
+    wanted: list[str],
+    shuffle_files: bool = False,
+    seed: int | None = None,
 ) -> tf.data.Dataset:
     """The examples of the splits `wanted`, one after the other.
 
@@ -25,8 +26,9 @@ def examples(
         built: the set's prepared TFDS builder.
         entry: the set's `DataInfo`.
         wanted: list of names from `entry.splits`.
-        file_seed: optional integer, shuffle the order of the files. Only for
-            sets whose splits are not cut here.
+        shuffle_files: boolean, whether to shuffle the order of the files.
+            Only for sets whose splits are not cut here.
+        seed: optional integer, for the order of the files.
 
     Returns:
         A `tf.data.Dataset` of dictionaries as TFDS gives them. Images are
@@ -39,7 +41,8 @@ def examples(
         pieces += [_read(built, part, decode) for part in rest]
     else:
         pieces = [
-            _part(built, entry, part, decode, file_seed) for part in wanted
+            _part(built, entry, part, decode, shuffle_files, seed)
+            for part in wanted
         ]
     joined = pieces[0]
     for piece in pieces[1:]:
@@ -47,9 +50,9 @@ def examples(
     return joined
 
 
-def _part(built, entry, part, decode, file_seed):
+def _part(built, entry, part, decode, shuffle_files, seed):
     if not entry.held_out or part not in ("train", "validation"):
-        return _read(built, part, decode, file_seed)
+        return _read(built, part, decode, shuffle_files, seed)
     held = hold_out(_labels(built, "train"), entry.held_out, SPLIT_SEED)
     keep = held if part == "validation" else ~held
     ds = _read(built, "train", decode).enumerate()
@@ -59,12 +62,12 @@ def _part(built, entry, part, decode, file_seed):
     return ds.apply(tf.data.experimental.assert_cardinality(int(keep.sum())))
 
 
-def _read(built, part, decode, file_seed=None):
+def _read(built, part, decode, shuffle_files=False, seed=None):
     # `load` caches after the cut; TFDS would keep a second copy before it.
-    config = tfds.ReadConfig(shuffle_seed=file_seed, try_autocache=False)
+    config = tfds.ReadConfig(shuffle_seed=seed, try_autocache=False)
     return built.as_dataset(
         split=part,
-        shuffle_files=file_seed is not None,
+        shuffle_files=shuffle_files,
         decoders=decode,
         read_config=config,
     )

@@ -14,6 +14,7 @@ from tfdeep.graph.trace import Call, calls_between, ends
 from tfdeep.inside import Reads, is_graph
 from tfdeep.keras_internals import layers_of
 from tfdeep.masks import mask_of, stand_in
+from tfdeep.untracked import Untracked
 
 
 class CannotOpen(Exception):
@@ -120,7 +121,7 @@ class _Opener(keras.layers.Layer):
     def __init__(self, layer, reads: bool):
         super().__init__(autocast=False)
         self.reads = reads
-        self.opened = lambda: layer  # Keras would track it.
+        self.opened = Untracked(layer)
         self.built = True
         self.outputs: list = []
 
@@ -128,7 +129,7 @@ class _Opener(keras.layers.Layer):
         raise NotImplementedError  # It never meets a tensor.
 
     def compute_output_spec(self, *args, training=None, **kwargs):
-        layer = self.opened()
+        layer = self.opened.value
         if takes_training(layer):
             kwargs["training"] = training
         # Past `__call__`, which would show one call: that of the layer. What

@@ -7,7 +7,7 @@ compiled, with what the optimizer keeps.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,12 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep.graph.compiled import compile_like
+from tfdeep.graph.sections import Section, Sections
 from tfdeep.graph.slots import Source
-from tfdeep.graph.trace import Call, calls_between, ends, graph_of
+from tfdeep.graph.trace import Call, Graph, calls_between, ends, graph_of
+from tfdeep.graph.twins import STEPS, new_input, of_class, other_shapes, twin_of
 from tfdeep.inside import is_graph, own_methods
-from tfdeep.keras_internals import layers_of, node_of
+from tfdeep.keras_internals import layers_of
 
 OPTIMIZER = ("keep", "new")
 
@@ -42,13 +44,26 @@ class Edited:
     weights: list = field(default_factory=list)
 
 
+@dataclass(eq=False)
+class Instead:
+    """What an edit returns to call another layer of the given model.
+
+    Args:
+        operation: the layer. It is called with the arguments of the call; a
+            model is written out, its calls stand where the call was.
+    """
+
+    operation: Any
+
+
 Edit = Callable[[Call, tuple, dict], Any]
 
 
 def rewrite(
-    model: keras.Model,
+    model: keras.Model | Graph,
     edit: Edit | None = None,
     *,
+    sections: Iterable[Section] = (),
     optimizer: str = "keep",
 ) -> keras.Model:
     """A new model with other calls in the place of some.
@@ -60,12 +75,16 @@ def rewrite(
 
     Args:
         model: a built Functional or Sequential model; models inside it are
-            rewritten, too. A hand-written one becomes a Functional model.
+            rewritten, too. A hand-written one becomes a Functional model, as
+            does one whose class has another constructor. Or the graph of a
+            model, which has the tensors of `sections`.
         edit: optional function `edit(call, args, kwargs)`: a
             `tfdeep.graph.Call` of the model, and the arguments of the new
             call, with symbolic tensors. It returns new outputs, an `Edited`,
-            or `None` to leave the call as it is. It is not asked about calls
-            of models, but about those within them.
+            an `Instead`, or `None` to leave the call as it is. It is not
+            asked about calls of models, but about those within them.
+        sections: the calls that become one, each as a `Section`. They may be
+            within one another, and within nested models.
         optimizer: `"keep"` or `"new"`: what a compiled model's optimizer
             keeps for a weight follows it, cut as it was cut; or it starts
             from zero. Where it cannot follow, a warning names the weights.
@@ -74,8 +93,8 @@ def rewrite(
         A new model, compiled if the model is.
 
     Raises:
-        TypeError: if `model` is no `keras.Model`, or of a class that is not
-            made from inputs and outputs.
+        TypeError: if `model` is no `keras.Model`, or of a class that has a
+            step of its own and is not made from inputs and outputs.
         ValueError: if its calls cannot be told, it uses weights of its own
             outside of layers, a layer has no configuration or was changed by
             hand, or it is too deep for Keras.
@@ -97,9 +116,10 @@ def rewrite(
             f"`optimizer` must be one of {OPTIMIZER}. Received: "
             f"optimizer={optimizer!r}"
         )
-    graph = graph_of(model)
+    graph = model if isinstance(model, Graph) else graph_of(model)
+    model = graph.model
     _check_own(model, graph.read)
-    writer = _Writer(edit)
+    writer = _Writer(edit, sections)
     kinds = {type(part).__name__: type(part) for part in layers_of(model)}
     try:
         # A user's own classes need not be registered.
@@ -133,7 +153,7 @@ def _check_own(model: keras.Model, read: list) -> None:
             f"has them again. Received: model={model.name!r}, which uses "
             f"{names} by itself"
         )
-    own = own_methods(model, "train_step", "compute_loss", "test_step")
+    own = own_methods(model, *STEPS)
     if own and (not is_graph(model) or isinstance(model, keras.Sequential)):
         raise ValueError(
             "`model` must be made from inputs and outputs where it has a step "
@@ -147,54 +167,117 @@ class _Writer:
 
     Args:
         edit: as of `rewrite`.
+        sections: as of `rewrite`.
     """
 
-    def __init__(self, edit: Edit | None):
+    def __init__(self, edit: Edit | None, sections: Iterable[Section]):
         self.edit = edit
+        self.sections = Sections(sections)
         self.twins: dict[int, tuple] = {}  # (operation, twin) by its id.
         self.models: list[tuple] = []  # Models and what became of them.
         self.given: dict[int, tuple] = {}  # Of `Edited.weights`, by new id.
+        self.parts: dict[Any, keras.Model] = {}  # Of sections, by their form.
 
-    def model(self, model: keras.Model, inputs: Any, outputs: Any):
-        """A new model with the calls between inputs and outputs."""
+    def model(
+        self,
+        model: keras.Model,
+        inputs: Any,
+        outputs: Any,
+        prefix: str = "",
+        shapes: dict[int, tuple] | None = None,
+    ):
+        """A new model with the calls between inputs and outputs.
+
+        `shapes` has those of the new inputs by the `id` of the old ones.
+        """
+        shapes = shapes or {}
         known: dict[int, Any] = {
-            id(tensor): _new_input(tensor) for tensor in tree.flatten(inputs)
+            id(tensor): new_input(tensor, shapes.get(id(tensor)))
+            for tensor in tree.flatten(inputs)
         }
         begun = tree.map_structure(lambda t: known[id(t)], inputs)
-        for call in calls_between(inputs, outputs):
-            args, kwargs = tree.map_structure(
-                lambda value: known.get(id(value), value),
-                (call.args, call.kwargs),
-            )
-            results = tree.flatten(self._made(call, args, kwargs))
-            if len(results) != len(call.outputs):
-                raise ValueError(
-                    f"`edit` must return {len(call.outputs)} outputs of the "
-                    f"call {call.path!r}. Received: {len(results)}"
-                )
-            known.update(zip(map(id, call.outputs), results, strict=True))
+        self._write(calls_between(inputs, outputs, prefix), known)
         ended = tree.map_structure(lambda t: known[id(t)], outputs)
-        result = _of_class(model, begun, ended)
+        result = of_class(model, begun, ended)
         self.models.append((model, result))
         return result
+
+    def _write(self, calls: list[Call], known: dict[int, Any]) -> None:
+        """Make calls again; `known` has what became of each tensor."""
+        for call in calls:
+            section = self.sections.around(call)
+            if section is None:
+                self._write_call(call, known)
+            elif any(section.end is each for each in call.outputs):
+                known[id(section.end)] = self._folded(section, known)
+            for each in call.outputs:
+                layer = self.sections.layer_behind(each)
+                if layer is not None and id(each) in known:
+                    known[id(each)] = layer(known[id(each)])
+
+    def _write_call(self, call: Call, known: dict[int, Any]) -> None:
+        args, kwargs = tree.map_structure(
+            lambda value: known.get(id(value), value),
+            (call.args, call.kwargs),
+        )
+        results = tree.flatten(self._made(call, args, kwargs))
+        if len(results) != len(call.outputs):
+            raise ValueError(
+                f"`edit` must return {len(call.outputs)} outputs of the "
+                f"call {call.path!r}. Received: {len(results)}"
+            )
+        known.update(zip(map(id, call.outputs), results, strict=True))
+
+    def _folded(self, section: Section, known: dict[int, Any]):
+        """What a section's layer makes of the tensor at its beginning."""
+        form = self.sections.form(section)
+        model = self.parts.get(form)
+        if model is None:
+            begin = keras.Input(
+                batch_shape=section.begin.shape, dtype=section.begin.dtype
+            )
+            inside = {id(section.begin): begin}
+            with self.sections.open(section):
+                self._write(calls_between(section.begin, section.end), inside)
+            model = keras.Model(begin, inside[id(section.end)])
+            self.parts[form] = model
+        return section.make(model)(known[id(section.begin)])
+
+    def _written_out(self, model: keras.Model, args: tuple):
+        """The calls of a model on other inputs."""
+        inputs, outputs = ends(model)
+        pairs = zip(tree.flatten(inputs), tree.flatten(args), strict=True)
+        known = {id(tensor): value for tensor, value in pairs}
+        self._write(calls_between(inputs, outputs), known)
+        return tree.map_structure(lambda t: known[id(t)], outputs)
 
     def _made(self, call: Call, args: tuple, kwargs: dict):
         operation = call.operation
         if is_graph(operation):
-            return self._twin_model(operation)(*args, **kwargs)
+            return self._twin_model(call, args)(*args, **kwargs)
         if self.edit is not None:
             edited = self.edit(call, args, kwargs)
             if isinstance(edited, Edited):
                 for weight, source in edited.weights:
                     self.given[id(weight)] = (weight, source)
                 edited = edited.outputs
+            if isinstance(edited, Instead):
+                if is_graph(edited.operation):
+                    return self._written_out(edited.operation, args)
+                return self._twin(edited.operation)(*args, **kwargs)
             if edited is not None:
                 return edited
         return self._twin(operation)(*args, **kwargs)
 
-    def _twin_model(self, model):
+    def _twin_model(self, call: Call, args: tuple):
+        model = call.operation
         if id(model) not in self.twins:
-            self.twins[id(model)] = (None, self.model(model, *ends(model)))
+            inputs = tree.flatten(ends(model)[0])
+            shapes = other_shapes(inputs, call.args, args)
+            twin = self.model(
+                model, *ends(model), prefix=f"{call.path}/", shapes=shapes
+            )
+            self.twins[id(model)] = (None, twin)
         return self.twins[id(model)][1]
 
     def _twin(self, operation):
@@ -228,86 +311,6 @@ class _Writer:
         return sources
 
 
-def twin_of(operation: Any, **changes: Any) -> Any:
-    """A new layer or operation of the same configuration and name.
-
-    Args:
-        operation: the layer or operation.
-        **changes: what is another in its configuration, such as `name`.
-
-    Raises:
-        ValueError: if it has no configuration from which it can be made.
-    """
-    if type(operation) is keras.layers.Lambda:
-        # From its configuration Keras makes none, for what is in files.
-        return keras.layers.Lambda(
-            operation.function,
-            arguments=operation.arguments,
-            dtype=operation.dtype_policy,
-            **{"name": operation.name, **changes},
-        )
-    try:
-        config = {**operation.get_config(), **changes}
-        return type(operation).from_config(config)
-    except (NotImplementedError, TypeError) as error:
-        kind = type(operation).__name__
-        raise ValueError(
-            f"Each layer must be such that it can be made from its "
-            f"configuration: `{kind}.get_config` has every argument, and "
-            f"`{kind}.__init__` takes `**kwargs`. Received: "
-            f"{operation.name!r} ({str(error).strip().splitlines()[0]})"
-        ) from error
-
-
-def _new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    node = node_of(tensor)
-    if node is not None and isinstance(node.operation, keras.layers.InputLayer):
-        return twin_of(node.operation).output
-    return keras.Input(
-        batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name
-    )
-
-
-def _of_class(model, inputs, outputs):
-    """A model of the class of another, if that is made of a graph."""
-    if isinstance(model, keras.Sequential) and type(model) is keras.Sequential:
-        result = _sequential(model, inputs, outputs)
-        if result is not None:
-            return result
-    if not is_graph(model) or isinstance(model, keras.Sequential):
-        return keras.Model(inputs, outputs, name=model.name)
-    try:
-        return type(model)(inputs, outputs, name=model.name)
-    except TypeError as error:
-        raise TypeError(
-            f"`model` must be of a class that is made from (inputs, outputs, "
-            f"name), as keras.Model is. Received: model={model.name!r} of "
-            f"type {type(model).__name__}"
-        ) from error
-
-
-def _sequential(model, inputs, outputs):
-    """A Sequential model, if the calls are one layer after the other."""
-    tensor, layers = inputs, [inputs]
-    for call in calls_between(inputs, outputs):
-        simple = (
-            isinstance(call.operation, keras.Layer)
-            and len(call.args) == 1
-            and call.args[0] is tensor
-            and len(call.outputs) == 1
-            and all(
-                value is None or name == "training"
-                for name, value in call.kwargs.items()
-            )
-        )
-        if not simple or call.operation in layers[1:]:
-            return None
-        layers.append(call.operation)
-        tensor = call.outputs[0]
-    begin = keras.Input(batch_shape=inputs.shape, dtype=inputs.dtype)
-    return keras.Sequential([begin, *layers[1:]], name=model.name)
-
-
 def _pairs(old, new) -> dict[int, Source]:
     """Where the weights and random streams of a twin come from."""
     found = [tuple(v.shape) for v in old.variables]
@@ -315,8 +318,9 @@ def _pairs(old, new) -> dict[int, Source]:
     if found != wanted:
         raise ValueError(
             "Each layer must have the weights that its configuration gives "
-            "it; convert before changing it by hand, or make a layer class of "
-            f"the change. Received: {old.name!r} with weights of shapes "
+            "it on its inputs; convert before changing it by hand, make a "
+            "layer class of the change, and let an edit keep the shapes that "
+            f"others take. Received: {old.name!r} with weights of shapes "
             f"{found}, in place of {wanted}"
         )
     pairs = zip(old.variables, new.variables, strict=True)

@@ -94,7 +94,8 @@ def named(calls: list[Call], name: str, every: bool = False) -> list[Call]:
     ]
     if not found:
         raise ValueError(_unknown(name, everything))
-    if len(found) > 1:
+    several = {id(call.operation) for call in found}
+    if len(several if every else found) > 1:
         paths = ", ".join(repr(call.path) for call in found)
         raise ValueError(
             f"The layer {name!r} came as one of several: {paths}. One was "
@@ -111,6 +112,42 @@ def named(calls: list[Call], name: str, every: bool = False) -> list[Call]:
         "output was expected. Give a layer that is called once, or add '#1', "
         "'#2' to name the call."
     )
+
+
+def meant(calls: list[Call], pattern: Any) -> list[Call]:
+    """The calls that a pattern means, nested ones among them.
+
+    Args:
+        calls: the calls of the model.
+        pattern: a layer of the model; its name or path, as of `named`, with
+            all its calls; or a pattern of `fnmatch` for whole paths, such as
+            `"block_*/conv"`, whose `*` stands for any text, "/" as well.
+
+    Raises:
+        TypeError: if it is neither a layer nor a string.
+        ValueError: if it means nothing, or a name means several layers.
+    """
+    every = within(calls)
+    if isinstance(pattern, keras.Layer):
+        found = [call for call in every if call.operation is pattern]
+        shown = f"the layer {pattern.name!r}"
+    elif not isinstance(pattern, str):
+        raise TypeError(
+            "A pattern must be a layer of the model, its path, or a pattern "
+            f"of paths such as 'block_*/conv'. Received: {pattern!r}"
+        )
+    elif not set(pattern) & set("*?[") or any(c.path == pattern for c in every):
+        return named(calls, pattern, every=True)
+    else:
+        found = [c for c in every if fnmatch.fnmatchcase(c.path, pattern)]
+        shown = f"the pattern {pattern!r}"
+    if not found:
+        raise ValueError(
+            "A pattern must mean something that the model calls: "
+            f"{_listed([call.path for call in every])}. Received: {shown}, "
+            "which means none of them"
+        )
+    return found
 
 
 def _unknown(name: str, calls: list[Call]) -> str:
@@ -158,53 +195,3 @@ def chosen(
     order = {id(call): index for index, call in enumerate(within(calls))}
     unique = {id(call): call for call in found}
     return sorted(unique.values(), key=lambda call: order[id(call)])
-
-
-def matching(calls: list[Call], patterns: Any, name: str) -> list[Call]:
-    """The calls that layers or patterns mean, each once, in their order.
-
-    Args:
-        calls: the calls, those within others among them.
-        patterns: layers, paths of calls, or patterns on them such as
-            `"stem*"`; what means a call means all within it.
-        name: of the argument that the patterns came as, for messages.
-
-    Raises:
-        TypeError: if it is no list of layers and strings.
-        ValueError: if one of them means no call.
-    """
-    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-        raise TypeError(
-            f"`{name}` must be a list of layers, paths of calls, or patterns. "
-            f"Received: {name}={patterns!r}. Put a single one in a list."
-        )
-    found: set[str] = set()
-    for each in patterns:
-        if not isinstance(each, (str, keras.layers.Layer)):
-            raise TypeError(
-                f"`{name}` must hold layers, paths of calls, or patterns. "
-                f"Received: {each!r} of type {type(each).__name__}"
-            )
-        meant = {call.path for call in calls if _means(each, call)}
-        if not meant:
-            paths = [call.path for call in calls]
-            shown = each if isinstance(each, str) else each.name
-            raise ValueError(
-                f"`{name}` must hold what is in the model. Received: "
-                f"{shown!r}, which is no call of it. Its calls are named "
-                f"{_listed(paths)}."
-            )
-        found |= meant
-    return [
-        call
-        for call in calls
-        if call.path in found
-        or any(call.path.startswith(f"{path}/") for path in found)
-    ]
-
-
-def _means(pattern: Any, call: Call) -> bool:
-    if not isinstance(pattern, str):
-        return call.operation is pattern
-    path = pattern.removesuffix("#1")
-    return call.path == path or fnmatch.fnmatchcase(call.path, pattern)

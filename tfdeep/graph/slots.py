@@ -14,6 +14,7 @@ from tfdeep.keras_internals import (
     slots_of,
     weights_of,
 )
+from tfdeep.optimizers.wrapper import innermost
 
 
 class Source(NamedTuple):
@@ -51,8 +52,6 @@ def hand_over(old: Any, new: Any, sources: dict[int, Source]) -> list[str]:
     for name, value in ours.items():
         if name in theirs and theirs[name].shape == value.shape:
             value.assign(ops.copy(theirs[name].value))
-    if hasattr(old, "inner_optimizer"):
-        return hand_over(old.inner_optimizer, new.inner_optimizer, sources)
     index = {id(v): number for number, v in enumerate(weights_of(old))}
     kept = slots_of(old)
     restarted = set()
@@ -68,13 +67,15 @@ def hand_over(old: Any, new: Any, sources: dict[int, Source]) -> list[str]:
                 restarted.add(weight.path)
             else:
                 slot.assign(value)
+    if hasattr(old, "inner_optimizer"):
+        inner = old.inner_optimizer, new.inner_optimizer
+        restarted.update(hand_over(*inner, sources))
     return sorted(restarted)
 
 
 def exclude_alike(old: Any, new: Any, weights, sources) -> None:
     """What does not decay goes on so, under the names of the new weights."""
-    if hasattr(old, "inner_optimizer"):
-        old, new = old.inner_optimizer, new.inner_optimizer
+    old, new = innermost(old), innermost(new)
     copy_exclusions(old, new)
     keys = excluded_by(old)
     found = {

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import keras
-
 from tfdeep import keras_internals
+from tfdeep.optimizers.wrapper import innermost
 
 
 def copy_exclusions(source: Any, target: Any) -> None:
     """Exclude from an optimizer's weight decay what another one excludes."""
-    keras_internals.copy_exclusions(_inner(source), _inner(target))
+    keras_internals.copy_exclusions(innermost(source), innermost(target))
 
 
 def exclude_from_weight_decay(optimizer: Any, variables: list) -> None:
@@ -18,7 +17,7 @@ def exclude_from_weight_decay(optimizer: Any, variables: list) -> None:
     What its owner excluded stays so, by variable or by name; the optimizer
     may be built.
     """
-    optimizer = _inner(optimizer)
+    optimizer = innermost(optimizer)
     if not variables or not hasattr(optimizer, "exclude_from_weight_decay"):
         return
     try:
@@ -28,8 +27,3 @@ def exclude_from_weight_decay(optimizer: Any, variables: list) -> None:
         # step follows.
         return
     keras_internals.exclude(optimizer, keys)
-
-
-def _inner(optimizer):
-    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    return optimizer.inner_optimizer if scales else optimizer

@@ -16,8 +16,9 @@ from tfdeep.graph.opening import (
     is_symbol,
     open_call,
 )
-from tfdeep.graph.rewrite import Edit, Edited, copy_frozen, twin_of
+from tfdeep.graph.rewrite import Edit, Edited, copy_frozen
 from tfdeep.graph.trace import Call, ends
+from tfdeep.graph.twins import twin_of
 from tfdeep.inside import is_graph
 
 

@@ -1,7 +1,5 @@
 """GradInit: one learned scale per weight tensor, before training starts."""
 
-import json
-import os
 from collections.abc import Iterator
 from numbers import Real
 from pathlib import Path
@@ -14,11 +12,12 @@ from tfdeep.checks import check_choice, check_positive, check_seed
 from tfdeep.initializers.half_batches import half_batches
 from tfdeep.initializers.processes import of_first
 from tfdeep.initializers.scale_gradients import ScaleAdam, ScaleGradients
+from tfdeep.initializers.scale_report import ScaleReport
 from tfdeep.initializers.scaled_loss import ScaledLoss
 from tfdeep.initializers.second_derivatives import check_second_derivatives
 from tfdeep.initializers.without_noise import without_noise
 from tfdeep.layers.per_variable import warn_of_optimizer
-from tfdeep.visualization.figure import clean, new_figure, panels, save
+from tfdeep.report import warn_of_old_name
 
 ALGORITHMS = ("sgd", "adam")
 OBJECTIVES = ("gradinit", "gradient_quotient")
@@ -228,54 +227,26 @@ class GradInit:
             bar.update(iteration + 1, list(zip(SHOWN, values, strict=True)))
         return scales, history
 
+    @property
+    def report(self) -> ScaleReport:
+        """Settings, scales and history, empty before a model is initialized."""
+        settings = {name: getattr(self, name) for name in SETTINGS}
+        return ScaleReport(settings, self.scales, self.history)
+
     def to_dict(self) -> dict:
-        """Settings, final scales and history, in plain types."""
-        return {
-            "settings": {name: getattr(self, name) for name in SETTINGS},
-            "scales": dict(self.scales),
-            "history": {name: list(v) for name, v in self.history.items()},
-        }
+        """The old name of `report.to_dict()`."""
+        warn_of_old_name("to_dict", "report.to_dict")
+        return self.report.to_dict()
 
     def save(self, path: str | Path) -> Path:
-        """Write `to_dict()` as JSON; a reader never sees half a file."""
-        path = Path(path)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            part.write_text(json.dumps(self.to_dict(), indent=1), "utf-8")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        """The old name of `report.save(path)`."""
+        warn_of_old_name("save", "report.save")
+        return self.report.save(path)
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Draw loss, norm and scales by iteration; save them if `path`.
-
-        Returns:
-            A matplotlib figure.
-
-        Raises:
-            ImportError: if matplotlib is not installed.
-            RuntimeError: if there is nothing to draw yet.
-        """
-        if not self.history:
-            raise RuntimeError(
-                "`plot` came before `initialize_model` had finished. There "
-                "is no history to draw. Initialize a model first."
-            )
-        figure = new_figure(12.0, 3.2)
-        for axes, name in zip(
-            panels(figure, 3), ("loss", "norm", "scales"), strict=True
-        ):
-            axes.plot(self.history[name], linewidth=1.0)
-            axes.set(xlabel="iteration", ylabel=name)
-            if name == "norm":
-                axes.set_yscale("log")
-                if self.objective == "gradinit":
-                    axes.axhline(self.gamma, color="black", linestyle=":")
-            clean(axes)
-        if path is not None:
-            save(figure, path)
-        return figure
+        """The old name of `report.plot(path)`."""
+        warn_of_old_name("plot", "report.plot")
+        return self.report.plot(path)
 
 
 def _is_bias(path: str) -> bool:

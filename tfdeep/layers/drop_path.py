@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from tfdeep.checks import check_probability
+from tfdeep.checks import check_no_tensor, check_probability
 from tfdeep.layers.seed_state import SavesSeedState
 
 
@@ -58,6 +58,7 @@ class DropPath(SavesSeedState, keras.layers.Dropout):
         That of the input.
 
     Raises:
+        TypeError: if `rate` is a tensor.
         ValueError: if `rate` is outside [0, 1].
 
     Example:
@@ -69,6 +70,12 @@ class DropPath(SavesSeedState, keras.layers.Dropout):
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs):
+        check_no_tensor(
+            "rate",
+            rate,
+            "DropPath(0.1)(x), or tfdeep.models.add_drop_path(model) for all "
+            "branches of a model",
+        )
         check_probability("rate", rate)
         super().__init__(float(rate), seed=seed, **kwargs)
 

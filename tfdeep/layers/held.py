@@ -5,6 +5,8 @@ then calls it with symbols, which makes its parts and tells its outputs.
 """
 
 import inspect
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import tree
@@ -13,6 +15,19 @@ from tfdeep.keras_internals import layers_of
 
 # What there is where nothing was written: it builds none of the parts.
 DEFAULTS = (keras.Layer.build, keras.Model.build)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes that a layer was built for; Keras tracks no such object.
+
+    Args:
+        inputs: a shape, or a structure of shapes.
+        output: that of the output then.
+    """
+
+    inputs: Any
+    output: Any
 
 
 def build_held(layer: keras.Layer, shapes) -> None:
@@ -47,7 +62,7 @@ def output_shape_in_call(layer: keras.Layer, inputs, known) -> tuple:
     Args:
         layer: a built layer.
         inputs: a tensor, or a structure of them.
-        known: the shapes that it was built for, and that of the output then.
+        known: the `Shapes` that it was built for.
 
     Returns:
         A tuple, with `None` for the sizes that are not known.
@@ -56,10 +71,9 @@ def output_shape_in_call(layer: keras.Layer, inputs, known) -> tuple:
     try:
         return tuple(layer.compute_output_shape(shapes))
     except NotImplementedError:
-        then, output = known
-        if _without_batch(then) == _without_batch(shapes):
-            return tuple(output)
-        return (None,) * len(output)
+        if _without_batch(known.inputs) == _without_batch(shapes):
+            return tuple(known.output)
+        return (None,) * len(known.output)
 
 
 def _without_batch(shapes) -> list:

@@ -11,6 +11,7 @@ import keras
 
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.repeat import Repeat
+from tfdeep.optimizers.wrapper import innermost
 
 # A trust ratio, factors of the second moment, an orthogonal update.
 RULES = ("Adafactor", "Lamb", "Muon")
@@ -23,7 +24,7 @@ def warn_of_optimizer(model: keras.Layer, optimizer: Any) -> None:
         model: any model.
         optimizer: a Keras optimizer, or `None`.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = innermost(optimizer)
     rule = next(
         (name for name in RULES if _is(inner, name)),
         "clipnorm" if getattr(inner, "clipnorm", None) else None,

@@ -4,6 +4,7 @@ import keras
 from keras import tree
 
 from tfdeep import backend
+from tfdeep.checks import check_no_tensor
 from tfdeep.layers.frozen_parts import KeepsFrozenParts
 from tfdeep.layers.held import (
     build_held,
@@ -52,6 +53,7 @@ class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
         That of the layer.
 
     Raises:
+        TypeError: if `layer` is a tensor.
         ValueError: if `layer` is no Keras layer.
 
     Example:
@@ -65,6 +67,9 @@ class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
     """
 
     def __init__(self, layer, **kwargs):
+        check_no_tensor(
+            "layer", layer, "Recompute(layer)(x) with a layer or model"
+        )
         if not isinstance(layer, keras.Layer):
             raise ValueError(
                 f"`layer` came as {type(layer).__name__}. It must be a Keras "

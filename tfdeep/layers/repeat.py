@@ -8,7 +8,13 @@ from keras import ops
 
 from tfdeep import backend
 from tfdeep.backend.scan import RECOMPUTE
-from tfdeep.checks import check_choice, check_positive, check_seed
+from tfdeep.checks import (
+    check_boolean,
+    check_choice,
+    check_no_tensor,
+    check_positive,
+    check_seed,
+)
 from tfdeep.layers.held import call_arguments, hands_on_masks
 from tfdeep.layers.repeatable import (
     check_losses,
@@ -73,6 +79,9 @@ class Repeat(keras.layers.Layer):
         recompute: `False`, `True` or `"sqrt"`.
         seed: optional integer, the start of the decisions' random streams
             where the layer does not make them by itself.
+        inverted: boolean, whether a kept copy is scaled in training, and runs
+            unscaled at inference, as of `StochasticDepth`. A layer that takes
+            `inverted` by itself may also have it.
         **kwargs: `name` and further arguments of a Keras layer.
 
     Attributes:
@@ -91,7 +100,7 @@ class Repeat(keras.layers.Layer):
         That of the input.
 
     Raises:
-        TypeError: if `layer` is no Keras layer.
+        TypeError: if `layer` is no Keras layer, or a tensor.
         ValueError: on arguments outside these ranges; if the layer changes
             the shape or dtype, returns several tensors, adds losses, updates
             metrics or keeps state in Python attributes.
@@ -112,8 +121,12 @@ class Repeat(keras.layers.Layer):
         survival_probabilities: Sequence[float] | None = None,
         recompute: bool | str = False,
         seed: int | None = None,
+        inverted: bool = False,
         **kwargs,
     ):
+        check_no_tensor(
+            "layer", layer, "Repeat(layer, 3)(x) with a layer or model"
+        )
         if not isinstance(layer, keras.layers.Layer):
             raise TypeError(
                 f"`layer` came as {type(layer).__name__}. It must be a Keras "
@@ -122,6 +135,7 @@ class Repeat(keras.layers.Layer):
         check_positive("num_repeats", num_repeats)
         check_choice("recompute", recompute, RECOMPUTE)
         check_seed(seed)
+        check_boolean("inverted", inverted)
         check_survival(survival_probabilities, num_repeats, layer)
         if kwargs.get("name") is None:
             kwargs["name"] = _name(layer, num_repeats)
@@ -136,9 +150,10 @@ class Repeat(keras.layers.Layer):
             )
         self.recompute = recompute
         self.seed = seed
+        self.inverted = inverted
         self.supports_masking = hands_on_masks(layer)
         self.template = Template(
-            layer, 0.5 if drops else None, seed, self.dtype_policy
+            layer, 0.5 if drops else None, seed, self.dtype_policy, inverted
         )
         self.seed_stacks: list[SeedStack] = []
 
@@ -276,6 +291,7 @@ class Repeat(keras.layers.Layer):
             "survival_probabilities": survival and list(survival),
             "recompute": self.recompute,
             "seed": self.seed,
+            "inverted": self.inverted,
         }
 
     @classmethod

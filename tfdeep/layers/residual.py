@@ -9,6 +9,7 @@ options A, B, C, or none for a plain net) and stochastic depth.
 from keras import ops
 
 from tfdeep.checks import (
+    check_boolean,
     check_choice,
     check_images,
     check_positive,
@@ -41,6 +42,8 @@ class ResidualBlock(ConvUnits):
             always, `"none"` no shortcut at all.
         survival_probability: float in [0, 1], the probability of keeping
             the branch in a training step. Defaults to 1.
+        inverted: boolean, whether a kept branch is divided by that in
+            training instead of being scaled at inference. Defaults to False.
         **kwargs: `norm`, `data_format`, `weight_decay`, `fan_mode`,
             `use_bias`, `seed`, `norm_groups`, `activation_first`,
             `weight_standardization`, `name`, `dtype`.
@@ -59,6 +62,7 @@ class ResidualBlock(ConvUnits):
         strides: int = 1,
         shortcut: str = "B",
         survival_probability: float = 1.0,
+        inverted: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -66,6 +70,7 @@ class ResidualBlock(ConvUnits):
         check_positive("strides", strides)
         check_choice("shortcut", shortcut, SHORTCUTS)
         check_probability("survival_probability", survival_probability)
+        check_boolean("inverted", inverted)
         if shortcut == "none" and survival_probability < 1:
             raise ValueError(
                 f"`survival_probability` came as {survival_probability} with "
@@ -83,6 +88,7 @@ class ResidualBlock(ConvUnits):
         self.strides = strides
         self.shortcut_option = shortcut
         self.survival_probability = survival_probability
+        self.inverted = inverted
         self.branch = self.shortcut = self.preactivation = None
 
     @property
@@ -122,6 +128,7 @@ class ResidualBlock(ConvUnits):
                 branch,
                 self.survival_probability,
                 seed=next(self._seeds),
+                inverted=self.inverted,
                 dtype=self.dtype_policy,
             )
         branch.build(input_shape)
@@ -178,4 +185,5 @@ class ResidualBlock(ConvUnits):
             "strides": self.strides,
             "shortcut": self.shortcut_option,
             "survival_probability": self.survival_probability,
+            "inverted": self.inverted,
         }

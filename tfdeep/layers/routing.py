@@ -188,5 +188,6 @@ def _routed(logits, u_hat):
         return ops.sum(u_hat, axis=2) / u_hat.shape[1]
     # TensorFlow's softmax transposes: no program for a loop under XLA.
     powers = ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
-    shares = powers / ops.sum(powers, axis=1, keepdims=True)
+    # A division for each sum, not for each share: a tenth of a pass under XLA.
+    shares = powers * (1 / ops.sum(powers, axis=1, keepdims=True))
     return weighted_sum(shares, u_hat)

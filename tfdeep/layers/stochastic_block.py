@@ -17,6 +17,11 @@ class StochasticBlock(StochasticDepth):
         training:   b g(x) + (1 - b) x
         inference:  p g(x) + (1 - p) x
 
+    and with `inverted=True`, which leaves the function at inference as it is,
+
+        training:   b / p (g(x) - x) + x
+        inference:  g(x)
+
     With g(x) = x + f(x) this is stochastic depth, x + b f(x) and x + p f(x).
     The residual blocks of this package do the same by their own argument
     `survival_probability`, and to the sum *before* a final activation.
@@ -32,6 +37,7 @@ class StochasticBlock(StochasticDepth):
         survival_probability: float in [0, 1], the probability of *keeping*
             the block.
         seed: optional integer, the start of the layer's random stream.
+        inverted: boolean, whether a kept block is scaled in training instead.
         **kwargs: `name` and further arguments of a Keras layer.
 
     Call arguments:
@@ -59,6 +65,8 @@ class StochasticBlock(StochasticDepth):
         True
     """
 
+    _way_out = "StochasticBlock(block, 0.5)(x) with a layer or model"
+
     def build(self, input_shape=None):
         super().build(input_shape)
         shape = tuple(output_shape(self.layer, input_shape))
@@ -76,12 +84,18 @@ class StochasticBlock(StochasticDepth):
         if training and not self._is_certain():
             return self._sometimes(
                 inputs,
-                self._cast,
+                lambda outputs: self._taken(self._cast(outputs), inputs),
                 lambda: inputs,
                 arguments,
             )
         outputs = self.layer(inputs, **arguments)
-        if self._is_certain():
+        if self._is_certain() or self.inverted:
             return outputs
         p = self._cast(self.survival_probability)
         return p * self._cast(outputs) + (1 - p) * inputs
+
+    def _taken(self, outputs, inputs):
+        """What a kept block returns in training: g(x), or scaled about x."""
+        if not self.inverted:
+            return outputs
+        return inputs + self._kept(outputs - inputs)

@@ -4,9 +4,14 @@ import keras
 from keras import ops, tree
 
 from tfdeep import backend
-from tfdeep.checks import check_probability
+from tfdeep.checks import (
+    check_boolean,
+    check_no_tensor,
+    check_probability,
+)
 from tfdeep.layers.frozen_parts import KeepsFrozenParts
 from tfdeep.layers.held import (
+    Shapes,
     build_held,
     call_arguments,
     is_shape,
@@ -67,6 +72,13 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
         training:   b f(x)
         inference:  p f(x)
 
+    With `inverted=True` a kept branch is scaled in training instead, so that
+    the function at inference is that of the plain net: the form for weights
+    that were trained without, and for those that will be served without.
+
+        training:   b / p f(x)
+        inference:  f(x)
+
     `survival_probability=1` is the plain branch. In private training
     (`tfdeep.privacy.PrivateModel`) each example has a draw of its own, and
     nothing is saved.
@@ -78,9 +90,9 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
 
     Reference:
         Huang, Sun, Liu, Sedra, Weinberger, "Deep Networks with Stochastic
-        Depth", 2016, eqs. 2 and 5. No deviation. (Libraries that divide by
-        p in training, or that draw per sample, do what
-        `tfdeep.layers.DropPath` does.)
+        Depth", 2016, eqs. 2 and 5. No deviation but for `inverted`, which is
+        the "batch" mode of torchvision. (Libraries that draw per sample do
+        what `tfdeep.layers.DropPath` does.)
 
     Args:
         layer: the branch, a Keras layer or model with one input and one
@@ -89,6 +101,8 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
             the branch. `linear_survival` gives the paper's values.
         seed: optional integer, the start of the layer's random stream. Give
             each block its own, or the blocks drop together.
+        inverted: boolean, whether a kept branch is divided by its survival
+            probability in training, and runs unscaled at inference.
         **kwargs: `name` and further arguments of a Keras layer.
 
     Call arguments:
@@ -106,6 +120,7 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
         That of the branch.
 
     Raises:
+        TypeError: if `layer` is a tensor.
         ValueError: if `survival_probability` is outside [0, 1] or the branch
             has several outputs.
 
@@ -119,14 +134,23 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
         True
     """
 
+    _way_out = (
+        "StochasticDepth(branch, 0.5)(x) with a layer or model as the branch, "
+        "or tfdeep.models.add_stochastic_depth(model) for all branches of a "
+        "model"
+    )
+
     def __init__(
         self,
         layer,
         survival_probability: float,
         seed: int | None = None,
+        inverted: bool = False,
         **kwargs,
     ):
+        check_no_tensor("layer", layer, self._way_out)
         check_probability("survival_probability", survival_probability)
+        check_boolean("inverted", inverted)
         # Autocasting is left to the branch: its weights are read here, and
         # must be read as they are.
         if isinstance(layer, keras.layers.Layer):
@@ -134,13 +158,14 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
         super().__init__(layer, autocast=False, **kwargs)
         self.survival_probability = float(survival_probability)
         self.seed = seed
+        self.inverted = inverted
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
 
     def build(self, input_shape=None):
         build_held(self.layer, input_shape)
         shape = output_shape(self.layer, input_shape)
-        self._known = lambda: (input_shape, shape)  # Not tracked by Keras.
+        self._known = Shapes(input_shape, shape)
         if not is_shape(shape):
             raise ValueError(
                 f"The branch {self.layer.name!r} returns several tensors "
@@ -155,7 +180,7 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
         if training and not self._is_certain():
             return self._call_sometimes(inputs, shortcut, arguments)
         outputs = self.layer(inputs, **arguments)
-        if not self._is_certain():
+        if not self._is_certain() and not self.inverted:
             outputs *= ops.cast(self.survival_probability, outputs.dtype)
         if shortcut is None:
             return outputs
@@ -170,6 +195,14 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
         """What is added up has one dtype, whatever the branch returns."""
         return ops.cast(x, self.compute_dtype)
 
+    def _kept(self, x):
+        """What a kept branch adds in training: f(x), or f(x) / p."""
+        if not self.inverted:
+            return x
+        p = ops.cast(self.survival_probability, x.dtype)
+        # With p = 0 none is kept, and none may be infinite.
+        return x / ops.where(p > 0, p, ops.ones_like(p))
+
     def _draw(self):
         """b ~ Bernoulli(p)."""
         uniform = keras.random.uniform(
@@ -179,7 +212,7 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
 
     def _check_shortcut(self, inputs, shortcut):
         """A dropped branch would hide that the two do not fit."""
-        branch = output_shape_in_call(self.layer, inputs, self._known())
+        branch = output_shape_in_call(self.layer, inputs, self._known)
         sizes = zip(branch, shapes_of(shortcut), strict=False)
         fits = all(a == b or None in (a, b) for a, b in sizes)
         if len(branch) != len(shortcut.shape) or not fits:
@@ -191,7 +224,7 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
 
     def _call_sometimes(self, inputs, shortcut, arguments):
         def then(outputs):
-            outputs = self._cast(outputs)
+            outputs = self._kept(self._cast(outputs))
             return outputs if shortcut is None else shortcut + outputs
 
         def otherwise():
@@ -211,7 +244,7 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
         return outputs
 
     def _zeros(self, inputs):
-        _, *shape = output_shape_in_call(self.layer, inputs, self._known())
+        _, *shape = output_shape_in_call(self.layer, inputs, self._known)
         if None in shape:
             # One sample run through the branch tells the sizes that are
             # unknown while the graph is built. An empty batch would be
@@ -243,4 +276,5 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
             **super().get_config(),
             "survival_probability": self.survival_probability,
             "seed": self.seed,
+            "inverted": self.inverted,
         }

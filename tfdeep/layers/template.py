@@ -27,6 +27,7 @@ class Template:
         survival: float, or `None` where copies are never dropped.
         seed: optional integer, for the decisions of a layer that takes none.
         dtype_policy: that of the decisions of such a layer.
+        inverted: boolean, whether a kept copy is scaled in training.
 
     Attributes:
         given: the layer as it was given.
@@ -46,8 +47,10 @@ class Template:
         survival: float | None,
         seed: int | None,
         dtype_policy=None,
+        inverted: bool = False,
     ):
         self.given = layer
+        self.inverted = inverted
         self.dtype_policy = dtype_policy
         self.survival = survival
         self.seed = seed
@@ -89,7 +92,13 @@ class Template:
         if survival is None:
             survival = self.survival
         return copy_of(
-            self.given, survival, self.seed, number, name, self.dtype_policy
+            self.given,
+            survival,
+            self.seed,
+            number,
+            name,
+            self.dtype_policy,
+            self.inverted,
         )
 
     def name_of(self, variable) -> str:
@@ -168,6 +177,7 @@ def copy_of(
     copy: int = 0,
     name: str | None = None,
     dtype_policy=None,
+    inverted: bool = False,
 ):
     """A new layer of a layer's configuration, with the seeds of a copy.
 
@@ -179,6 +189,7 @@ def copy_of(
         name: optional name, that of the layer by default; a layer that takes
             none is given one by Keras.
         dtype_policy: that of the decisions of a layer that makes none.
+        inverted: boolean, whether a kept copy is scaled in training.
     """
     config = fold_seeds(layer.get_config(), copy)
     decides = survival is not None and "survival_probability" in config
@@ -186,6 +197,8 @@ def copy_of(
         config["name"] = name
     if decides:
         config["survival_probability"] = survival
+        if inverted:
+            config["inverted"] = True
     # A user's own classes inside need not be registered.
     parts = {type(part).__name__: type(part) for part in layers_of(layer)}
     with keras.saving.custom_object_scope(parts):
@@ -197,7 +210,7 @@ def copy_of(
     # That of a model inside is the global one, whatever its layers have.
     dtype_policy = dtype_policy or result.dtype_policy
     return StochasticBlock(
-        result, survival, seed, name=name, dtype=dtype_policy
+        result, survival, seed, inverted, name=name, dtype=dtype_policy
     )
 
 

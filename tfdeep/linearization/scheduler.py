@@ -50,8 +50,6 @@ class LinearizationScheduler(keras.callbacks.Callback):
 
     Attributes:
         names: the names of the layers with units.
-        active_shares: array of shape `(epochs, layers)`, the share of active
-            units after each epoch.
 
     Raises:
         ValueError: on arguments outside these ranges, and when training

@@ -1,6 +1,5 @@
 """How large a model is, and how much it computes."""
 
-import json
 import math
 import warnings
 from collections import Counter
@@ -14,6 +13,7 @@ from keras import tree
 from tfdeep.graph.count import COUNTS, Unknown, calls_at, count_call, symbol
 from tfdeep.graph.program import Program
 from tfdeep.graph.trace import graph_of
+from tfdeep.report import Report, aligned
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LayerCount:
 
 
 @dataclass(frozen=True)
-class ModelCount:
+class ModelCount(Report):
     """What `tfdeep.models.count` returns.
 
     Args:
@@ -75,7 +75,7 @@ class ModelCount:
         """The paths of calls whose multiply-adds are not known."""
         return [row.path for row in self.layers if row.multiply_adds is None]
 
-    def __str__(self):
+    def __str__(self) -> str:
         head = ("layer", "kind", "output", "parameters", "multiply-adds")
         rows = [
             (
@@ -96,36 +96,23 @@ class ModelCount:
             f"{self.parameters:,}",
             f"{self.multiply_adds:,}",
         )
-        table = [head, *rows, total]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join(
-            "  ".join(
-                text.rjust(width) if number > 2 else text.ljust(width)
-                for number, (text, width) in enumerate(
-                    zip(row, widths, strict=True)
-                )
-            ).rstrip()
-            for row in table
-        )
+        return aligned([head, *rows, total], right=(3, 4))
 
-    def to_dict(self) -> dict:
-        """All of it, of the types that JSON knows."""
+    def _content(self) -> dict[str, Any]:
         return {
             "parameters": self.parameters,
             "trainable_parameters": self.trainable_parameters,
             "bytes": self.bytes,
             "multiply_adds": self.multiply_adds,
             "unknown": self.unknown,
-            "layers": [
-                {**asdict(row), "output_shape": list(row.output_shape)}
-                for row in self.layers
-            ],
+            "layers": [asdict(row) for row in self.layers],
         }
 
-    def save(self, path) -> None:
-        """Write `to_dict()` as JSON."""
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, indent=2)
+    def _figure(self) -> Any:
+        """Parameters and multiply-adds by layer."""
+        from tfdeep.visualization.count import count_chart
+
+        return count_chart(self.layers)
 
 
 def count(model: keras.Model, input_shape: Any = None) -> ModelCount:
@@ -267,7 +254,12 @@ def _one_example(model: Any, inputs: Any, shape: Any) -> tuple[list, int]:
     shapes: list = []
     tree.map_shape_structure(lambda each: shapes.append(each), shape)
     flat = tree.flatten(inputs)
-    for each, given in zip(flat, shapes, strict=False):
+    if len(shapes) != len(flat) or not all(map(is_shape, shapes)):
+        raise ValueError(
+            f"`input_shape` must be a shape for each of the {len(flat)} inputs "
+            f"of model {model.name!r}. Received: input_shape={shape!r}"
+        )
+    for each, given in zip(flat, shapes, strict=True):
         if None in given[1:] or len(given) != len(each.shape):
             raise ValueError(
                 "The sizes of the inputs must be known. Received: model "
@@ -280,6 +272,13 @@ def _one_example(model: Any, inputs: Any, shape: Any) -> tuple[list, int]:
         symbol((size, *given[1:]), each.dtype)
         for each, given in zip(flat, shapes, strict=True)
     ], size
+
+
+def is_shape(value: Any) -> bool:
+    """Whether it is a tuple or list of sizes."""
+    return isinstance(value, tuple | list) and all(
+        size is None or isinstance(size, int) for size in value
+    )
 
 
 def _row(call, batch: int, seen: set[int]) -> LayerCount:

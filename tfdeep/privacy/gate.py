@@ -42,6 +42,28 @@ def check_data(plan, arguments: dict[str, Any], accumulation: int) -> None:
     _check_shuffled(plan, x, arguments, accumulation)
 
 
+def check_shared(arguments: dict[str, Any], devices: int) -> None:
+    """Raise `ValueError` if `fit` would give devices unlike parts of a batch.
+
+    Keras cannot begin with these, whatever the model.
+
+    Args:
+        arguments: those of `fit`.
+        devices: how many share a batch.
+    """
+    arrays = [a for a in tree.flatten(arguments.get("x")) if a is not None]
+    if not arrays or not all(hasattr(a, "shape") for a in arrays):
+        return
+    size = arguments.get("batch_size") or DEFAULT_BATCH_SIZE
+    rows = min(size, arrays[0].shape[0])
+    if rows % devices:
+        raise ValueError(
+            f"A batch must have as many rows for each of the {devices} devices "
+            f"that share it. Received: batches of {rows} rows. Pass a "
+            f"`batch_size` that is a multiple of {devices}."
+        )
+
+
 def check_batch(plan, x, y, sample_weight, accumulation: int) -> None:
     """Raise `NotPrivateError` if a single batch is not as planned.
 

@@ -45,9 +45,10 @@ class Ledger(keras.callbacks.Callback):
         refused = self.model.count_of_refused() - self._refused
         if refused:
             raise NotPrivateError(
-                "Batches must have no more rows than the plan is about, and a "
-                "finite sum: an example would be in more updates than were "
-                f"accounted for. Received: {refused} batches of another kind, "
+                "Batches must have no more rows than the plan is about, or be "
+                "its Poisson samples, and have a finite sum: an example would "
+                "be in more updates than were accounted for. "
+                f"Received: {refused} batches of another kind, "
                 "which were not used. "
                 "Make batches of `plan.batch_size`, or a plan for these."
             )

@@ -14,7 +14,7 @@ from tfdeep.privacy.accounting import (
     noise_for,
     passes_epsilon,
 )
-from tfdeep.privacy.statement import plan_statement
+from tfdeep.privacy.statement import Statement, plan_statement
 
 METHODS = {"poisson": ("pld", "rdp"), "shuffled": ("rdp",)}
 
@@ -223,8 +223,11 @@ class Plan:
         """
         return passes_epsilon(self.epochs, self.noise_multiplier, self.delta)
 
-    def statement(self, seeded: bool = False) -> str:
+    def statement(self, seeded: bool = False) -> Statement:
         """The guarantee in words, and what it does not cover.
+
+        It is a string with the methods of a report: `to_dict`, `save`, and
+        `plot`, which draws epsilon by the number of updates.
 
         Args:
             seeded: boolean, whether batches or noise were drawn from a known
@@ -233,7 +236,7 @@ class Plan:
         return plan_statement(self, seeded)
 
     def __str__(self) -> str:
-        return self.statement()
+        return str(self.statement())
 
     def get_config(self) -> dict:
         """The arguments, and the computed noise so that it stays the same."""

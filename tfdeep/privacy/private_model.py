@@ -13,7 +13,7 @@ from tfdeep.graph.trace import input_shape_of, symbols
 from tfdeep.privacy import resumable
 from tfdeep.privacy.averaging import Averaging
 from tfdeep.privacy.clipping import as_clipping
-from tfdeep.privacy.gate import check_batch, check_data
+from tfdeep.privacy.gate import check_batch, check_data, check_shared
 from tfdeep.privacy.ledger import Ledger
 from tfdeep.privacy.mechanisms import as_mechanism
 from tfdeep.privacy.memory import Memory
@@ -21,8 +21,16 @@ from tfdeep.privacy.noise import NoiseSource
 from tfdeep.privacy.per_example import METHODS
 from tfdeep.privacy.private_evaluate import PrivateEvaluate
 from tfdeep.privacy.refusals import check_refused
+from tfdeep.privacy.statement import Statement
 from tfdeep.privacy.truth import as_tensor, first_example, one_of
 from tfdeep.privacy.views import Views
+
+
+def symbol_of(tensor):
+    """What stands for a tensor where nothing is computed."""
+    return keras.KerasTensor(
+        tensor.shape, keras.backend.standardize_dtype(tensor.dtype)
+    )
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
@@ -259,10 +267,10 @@ class PrivateModel(PrivateEvaluate):
             return math.inf
         return self.plan.epsilon_after(self.count_of_updates())
 
-    def statement(self) -> str:
+    def statement(self) -> Statement:
         """The guarantee of the plan in words; it names a fixed seed."""
         if self.plan is None:
-            return (
+            return Statement(
                 "No guarantee is claimed: the model was trained without a plan."
             )
         seeded = self.noise.is_fixed or self._samples_are_seeded
@@ -276,6 +284,7 @@ class PrivateModel(PrivateEvaluate):
         bound = inspect.signature(super().fit).bind(*args, **kwargs)
         self._check_left()
         check_data(self.plan, bound.arguments, self.accumulation())
+        check_shared(bound.arguments, self.devices())
         self._prepare()
         if self.built and not self._private.checked:
             self._check_loss(first_example(bound.arguments))
@@ -307,11 +316,16 @@ class PrivateModel(PrivateEvaluate):
     def _make_loss(self, x, y, weight):
         """Use the loss once: of several outputs, it makes trackers then.
 
-        That must not happen within the loss of one example.
+        That must not happen within the loss of one example. What the outputs
+        are does not matter.
         """
         if not self._loss_is_built:
+            outputs = tree.map_structure(
+                lambda t: ops.zeros([size or 1 for size in t.shape], t.dtype),
+                self.base.compute_output_spec(tree.map_structure(symbol_of, x)),
+            )
             self.compute_loss(
-                y=y, y_pred=self.base(x), sample_weight=weight, training=False
+                y=y, y_pred=outputs, sample_weight=weight, training=False
             )
             self.reset_metrics()
             self._loss_is_built = True

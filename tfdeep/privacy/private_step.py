@@ -15,6 +15,7 @@ from tfdeep.privacy.per_example import engine_for
 from tfdeep.privacy.per_example.isolation import traits_of
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.per_example.vectorized import Vectorized
+from tfdeep.privacy.sampling import is_sample
 from tfdeep.privacy.truth import synthetic, wrong_weights
 from tfdeep.privacy.update import PrivateUpdate
 
@@ -93,7 +94,7 @@ class PrivateStep(backend.OwnStep):
         check_step(self.plan, x, weight, self.accumulation())
         clipped = self._summed(x, y, weight)
         rows = ops.shape(clipped.norms)[0]
-        grads, due = self._private.release(clipped, self._allowed(rows))
+        grads, due = self._private.release(clipped, self._allowed(rows, weight))
         grads = self._with_penalties(grads)
         scale = self.optimizer.loss_scale_factor
         if scale is not None:  # The optimizer is going to divide by it.
@@ -203,8 +204,17 @@ class PrivateStep(backend.OwnStep):
             return 1
         return optimizer.gradient_accumulation_steps or 1
 
-    def _allowed(self, rows):
-        """Whether the plan is about batches of so many rows on each device."""
+    def devices(self) -> int:
+        """How many devices share a batch: those of a TensorFlow strategy."""
+        strategy = getattr(self, "distribute_strategy", None)
+        return getattr(strategy, "num_replicas_in_sync", 1)
+
+    def _allowed(self, rows, weight):
+        """Whether the plan is about such batches, on each device."""
+        plan = self.plan
+        if plan is not None and plan.sampling == "poisson":
+            if plan.sampling_probability < 1.0:
+                return is_sample(tree.flatten(weight)[0])
         most = most_rows(self.plan, self.accumulation())
         if most is None:
             return ops.convert_to_tensor(True)

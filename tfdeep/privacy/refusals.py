@@ -9,6 +9,7 @@ from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.views import MIXING
 from tfdeep.training.wrapper import TrainingWrapper
 
+MOST_NAMES = 3
 # (class, what is wrong with it, what to do).
 REFUSED: tuple[tuple[type, str, str], ...] = (
     (
@@ -33,11 +34,27 @@ REFUSED: tuple[tuple[type, str, str], ...] = (
 
 
 def problems_of(model: keras.Model) -> list[str]:
-    """One text for each layer that cannot be trained privately."""
-    found = _problems_of_methods(model)
+    """One text for each kind of fault, with the layers that have it."""
+    found: dict[str, list[str]] = {}
+    for text in _problems_of_methods(model):
+        found[text] = []
     for layer in layers_of(model):
-        found.extend(_problems_of_layer(layer))
-    return found
+        name = f"{type(layer).__name__} {layer.name!r}"
+        for text in _problems_of_layer(layer):
+            found.setdefault(text, []).append(name)
+    return [f"{_named(names)}{text}" for text, names in found.items()]
+
+
+def _named(names: list[str]) -> str:
+    """The layers of one fault: a few by name, and how many there are."""
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f"{names[0]} "
+    shown = ", ".join(names[:MOST_NAMES])
+    more = len(names) - MOST_NAMES
+    rest = f" and {more} more" if more > 0 else ""
+    return f"{len(names)} layers ({shown}{rest}): each "
 
 
 def _problems_of_methods(model) -> list[str]:
@@ -53,11 +70,11 @@ def _problems_of_methods(model) -> list[str]:
 
 
 def _problems_of_layer(layer) -> list[str]:
-    name = f"{type(layer).__name__} {layer.name!r}"
+    """What is wrong with a layer, in sentences that it is the subject of."""
     found = []
     if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
         found.append(
-            f"{name} normalises an example by the others of its batch, and "
+            "normalises an example by the others of its batch, and "
             "keeps statistics of them without noise. The gradient of one "
             "example then depends on all. Use GroupNormalization: "
             "tfdeep.privacy.replace_batch_norm(model) puts it in."
@@ -65,12 +82,12 @@ def _problems_of_layer(layer) -> list[str]:
     for kind, reason, remedy in REFUSED:
         if isinstance(layer, kind):
             found.append(
-                f"{name} {reason}. The gradient of one example would depend "
+                f"{reason}. The gradient of one example would depend "
                 f"on others, or be released without noise. {remedy}"
             )
     if isinstance(layer, TrainingWrapper):
         found.append(
-            f"{name} computes its loss over the batch. A clip bounds the loss "
+            "computes its loss over the batch. A clip bounds the loss "
             "of one example. Wrap the plain model, `.base`; heads can be "
             "further outputs of it, with a loss each in `compile`."
         )
@@ -79,13 +96,23 @@ def _problems_of_layer(layer) -> list[str]:
         layer, keras.layers.ActivityRegularization
     ):
         found.append(
-            f"{name} adds a loss over the batch, by `add_loss` or an activity "
+            "adds a loss over the batch, by `add_loss` or an activity "
             "regularizer. No clip would bound it. Put the term into the "
             "compiled loss."
         )
+    if getattr(layer, "stateful", False) is True:
+        found.append(
+            "keeps its state from one batch to the next, in which "
+            "examples would act on others. Make it with stateful=False."
+        )
+    if getattr(layer, "quantization_mode", None) == "float8":
+        found.append(
+            "is quantised to float8, and takes its scales from all "
+            "examples of a batch. Train the model before it is quantised."
+        )
     if str(layer.compute_dtype) == "float16":
         found.append(
-            f"{name} computes in float16. Clipped gradients are small and "
+            "computes in float16. Clipped gradients are small and "
             "noised ones are not, and a loss scale would have to be undone "
             "for each example: it runs and does not learn. Use mixed_bfloat16."
         )

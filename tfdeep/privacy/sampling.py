@@ -8,10 +8,16 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfdeep import backend
 from tfdeep.checks import check_seed
 from tfdeep.privacy.per_example.purity import NotPrivateError
+from tfdeep.privacy.statement import Statement
+
+# The weight of padding: 0, with a sign that no other batch has by chance. It is
+# what a program can know a sample by.
+MARK = -0.0
 
 # The weights of the samples that nobody has trained on yet, and their plans.
 _waiting: dict[int, tuple] = {}
@@ -52,9 +58,12 @@ def rows_of_batch(plan) -> int:
     return -(-plan.padded_batch_size // count) * count
 
 
-def padded(array: np.ndarray, chosen: np.ndarray, rows: int) -> np.ndarray:
-    """The chosen rows, followed by zeros."""
-    result = np.zeros((rows, *array.shape[1:]), array.dtype)
+def padded(
+    array: np.ndarray, chosen: np.ndarray, rows: int, padding: float = 0.0
+) -> np.ndarray:
+    """The chosen rows, followed by zeros, or another number."""
+    shape = (rows, *array.shape[1:])
+    result = np.full(shape, padding).astype(array.dtype)
     result[: len(chosen)] = array[chosen]
     return result
 
@@ -93,13 +102,15 @@ class PoissonBatches(keras.utils.PyDataset):
             plan.num_examples, plan.sampling_probability, key, self._secret
         )
         # A sample beyond the padding, one in about a million, is not cut
-        # short: its batch has twice the rows, or three times.
+        # short: its batch has twice the rows, or three times. One row at
+        # least is padding, unless samples are all data.
         rows = rows_of_batch(plan)
-        rows *= max(1, -(-len(chosen) // rows))
+        wanted = len(chosen) + (plan.sampling_probability < 1.0)
+        rows *= max(1, -(-wanted // rows))
         x, y = keras.tree.map_structure(
             lambda array: padded(array, chosen, rows), self._data
         )
-        weights = padded(self._weights, chosen, rows)
+        weights = padded(self._weights, chosen, rows, MARK)
         count, number = backend.process_count(), backend.process_index()
         if count > 1:
             x, y, weights = keras.tree.map_structure(
@@ -113,9 +124,31 @@ class PoissonBatches(keras.utils.PyDataset):
         self._epoch += 1
         self._asked.clear()
 
-    def statement(self) -> str:
+    def statement(self) -> Statement:
         """The guarantee of the plan in words; it names a fixed seed."""
         return self.plan.statement(seeded=self.seed is not None)
+
+
+def is_sample(weights):
+    """Whether a batch is padded as a sample is, or shows no example.
+
+    It is asked within a program, of the batch of all devices.
+
+    Args:
+        weights: (rows,) sample weights of the rows on this device.
+
+    Returns:
+        A scalar boolean tensor.
+    """
+    nothing = ops.equal(weights, 0)
+    marked = ops.logical_and(nothing, ops.signbit(weights))
+    marks, shown = backend.sum_over_replicas(
+        [
+            ops.sum(ops.cast(each, "float32"))
+            for each in (marked, ops.logical_not(nothing))
+        ]
+    )
+    return ops.logical_or(marks > 0, ops.equal(shown, 0))
 
 
 def note_sample(plan, sample: tuple) -> None:

@@ -1,6 +1,9 @@
 """The paragraph that says what a private training run guarantees."""
 
 import math
+from typing import Any
+
+from tfdeep.report import Report
 
 POISSON = """\
 Each update sums the gradients of a Poisson sample of the {num_examples:,} \
@@ -31,7 +34,50 @@ not of cryptographic quality; time, memory and other side channels; a data set \
 whose size or preprocessing (such as its mean) is itself secret."""
 
 
-def plan_statement(plan, seeded: bool = False) -> str:
+class Statement(Report, str):
+    """What is guaranteed, in words: a string that is a report, too.
+
+    `plot` draws how epsilon grows with the updates of the plan.
+
+    Attributes:
+        plan: the `Plan`, or `None` where nothing is claimed.
+        seeded: boolean, whether random numbers came from a known seed.
+    """
+
+    plan: Any
+    seeded: bool
+
+    def __new__(cls, text: str, plan=None, seeded: bool = False):
+        statement = super().__new__(cls, text)
+        statement.plan, statement.seeded = plan, seeded
+        return statement
+
+    def __str__(self) -> str:
+        return str.__str__(self)
+
+    def _content(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "statement": str(self),
+            "seeded": self.seeded,
+            "epsilon": None if plan is None else plan.epsilon,
+            "delta": None if plan is None else plan.delta,
+            "plan": None if plan is None else plan.get_config(),
+        }
+
+    def _figure(self) -> Any:
+        """Epsilon at ten numbers of updates."""
+        from tfdeep.visualization.budget import budget
+
+        if self.plan is None or not math.isfinite(self.plan.epsilon):
+            return None
+        last = self.plan.steps
+        steps = sorted({max(1, last * part // 10) for part in range(1, 11)})
+        epsilons = [self.plan.epsilon_after(each) for each in steps]
+        return budget(steps, epsilons, f"delta = {self.plan.delta:g}")
+
+
+def plan_statement(plan, seeded: bool = False) -> Statement:
     """The guarantee of a plan in words; see `Plan.statement`."""
     parts = [headline(plan), mechanism(plan), accounting(plan), NOT_COVERED]
     if seeded:
@@ -41,7 +87,7 @@ def plan_statement(plan, seeded: bool = False) -> str:
             "knows the seed can take the noise off again. What follows would "
             "hold for fresh random numbers.",
         )
-    return "\n".join(parts)
+    return Statement("\n".join(parts), plan, seeded)
 
 
 def headline(plan) -> str:

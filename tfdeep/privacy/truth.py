@@ -9,6 +9,12 @@ out of date then.
 
 A model that draws random numbers draws others for more examples: of that, the
 example alone is compared.
+
+Rounding may bring a unit to the other side of the kink of a ReLU, which changes
+gradients by a percent, and a deep net has some unit that near to its kink at
+most weights. Gradients that differ are therefore compared once more: by no more
+than plain differentiation of the example alone differs from itself if weights
+are moved by about their rounding, to either side.
 """
 
 import types
@@ -24,6 +30,8 @@ from tfdeep.privacy.per_example.vectorized import Vectorized
 
 # By how much a gradient may differ, of its own size, by rounding alone.
 ROUNDING = {"float64": 1e-6, "float32": 2e-3, "bfloat16": 0.1}
+# By how much of itself a weight is moved to see what more rounding can do.
+SHAKE = {"float64": 1e-13, "float32": 1e-5, "bfloat16": 0.02}
 
 
 def wrong_weights(engine, model, owner, example) -> list[str]:
@@ -35,25 +43,25 @@ def wrong_weights(engine, model, owner, example) -> list[str]:
         owner: the compiled model whose loss is taken.
         example: `(x, y, sample_weight)`, a batch of one.
     """
-    x, y, weight = tree.map_structure(as_tensor, example)
+    # In NumPy: each operation of its own would be compiled by JAX.
+    x, y, weight = tree.map_structure(as_array, example)
     row = 0
     if not engine.seeds and takes_any_batch(model):
         row, x = 1, tree.map_structure(among_others, x)
         y, weight = (
             tree.map_structure(
-                lambda t: None if t is None else ops.repeat(t, 3, axis=0), each
+                lambda t: None if t is None else np.repeat(t, 3, axis=0), each
             )
             for each in (y, weight)
         )
+    x, y, weight = tree.map_structure(as_tensor, (x, y, weight))
     rng = np.random.default_rng(0)
     trainable = [moved(variable, rng) for variable in model.trainable_variables]
     state = [variable.value for variable in model.non_trainable_variables]
-    alone = Vectorized(model, owner, loop=True)
+    plain = Vectorized(model, owner, loop=True)
 
-    def both(trainable, state, x, y, weight):
-        batch = engine.run(trainable, state, x, y, weight)
-        kept = ops.convert_to_tensor([True] * (2 * row + 1))
-        ours = [each[row] for each in batch.gradients.records(kept)]
+    def alone(trainable, state, x, y, weight):
+        """Plain differentiation, on a batch of the example."""
         y, weight = (
             tree.map_structure(lambda t: None if t is None else t[row], each)
             for each in (y, weight)
@@ -61,17 +69,43 @@ def wrong_weights(engine, model, owner, example) -> list[str]:
         x = tree.map_structure(
             lambda t: None if t is None else t[row : row + 1], x
         )
-        theirs, *_ = alone.one_example(trainable, state, x, y, weight)
-        return ours, list(theirs)
+        grads, *_ = plain.one_example(trainable, state, x, y, weight)
+        return list(grads)
 
-    ours, theirs = backend.at_once(both, trainable, state, x, y, weight)
-    return [
-        variable.path
-        for variable, one, other in zip(
-            model.trainable_variables, ours, theirs, strict=True
-        )
-        if not same(one, other, model.compute_dtype)
-    ]
+    def both(trainable, *rest):
+        batch = engine.run(trainable, *rest)
+        kept = ops.convert_to_tensor([True] * (2 * row + 1))
+        ours = [each[row] for each in batch.gradients.records(kept)]
+        return ours, alone(trainable, *rest)
+
+    def shaken(trainable, signs, *rest):
+        """The same with weights that are moved by rounding, to both sides."""
+        step = SHAKE[model.compute_dtype]
+        return [
+            alone(
+                [
+                    w * (1.0 + way * step * ops.cast(sign, w.dtype))
+                    for w, sign in zip(trainable, signs, strict=True)
+                ],
+                *rest,
+            )
+            for way in (1.0, -1.0)
+        ]
+
+    rest = state, x, y, weight
+    ours, theirs = backend.at_once(both, trainable, *rest)
+    ours, theirs = map(as_arrays, (ours, theirs))
+    share = ROUNDING[model.compute_dtype]
+    allowed = [share * np.linalg.norm(each) + 1e-9 for each in theirs]
+    if beyond(ours, theirs, allowed):
+        signs = [
+            rng.choice([-1, 1], each.shape).astype("int8") for each in ours
+        ]
+        for found in backend.at_once(shaken, trainable, signs, *rest):
+            for index, each in enumerate(as_arrays(found)):
+                allowed[index] += np.linalg.norm(each - theirs[index])
+    variables = model.trainable_variables
+    return [variables[i].path for i in beyond(ours, theirs, allowed)]
 
 
 def takes_any_batch(model) -> bool:
@@ -81,29 +115,37 @@ def takes_any_batch(model) -> bool:
     )
 
 
-def among_others(tensor):
+def among_others(array):
     """An example (1, ...) as the second of three, of unlike values."""
-    if tensor is None:
+    if array is None:
         return None
-    turned = tensor
-    if len(tensor.shape) > 1:
-        turned = ops.roll(tensor, 1, axis=-1)
-    if "float" in keras.backend.standardize_dtype(tensor.dtype):
-        before, after = 1.7 * tensor + 0.1, 0.3 * turned
-        return ops.concatenate([before, tensor, after], axis=0)
-    return ops.concatenate([turned, tensor, turned], axis=0)
+    turned = np.roll(array, 1, axis=-1) if array.ndim > 1 else array
+    if "float" in str(array.dtype):
+        before, after = 1.7 * array + 0.1, 0.3 * turned
+        others = [before.astype(array.dtype), array, after.astype(array.dtype)]
+        return np.concatenate(others, axis=0)
+    return np.concatenate([turned, array, turned], axis=0)
 
 
-def same(one, other, dtype: str) -> bool:
-    """Whether two gradients are equal but for rounding."""
-    one, other = (
+def beyond(ours, theirs, allowed) -> list[int]:
+    """Which gradients are further apart than is allowed.
+
+    What is not finite adds nothing, whatever it is.
+    """
+    return [
+        index
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=True))
+        if np.all(np.isfinite(other))
+        and not np.linalg.norm(one - other) <= allowed[index]
+    ]
+
+
+def as_arrays(tensors) -> list:
+    """Tensors in NumPy, in double precision."""
+    return [
         np.asarray(ops.convert_to_numpy(ops.cast(t, "float32")), "float64")
-        for t in (one, other)
-    )
-    if not np.all(np.isfinite(other)):
-        return True  # It adds nothing, whatever it is.
-    size = np.linalg.norm(other)
-    return bool(np.linalg.norm(one - other) <= ROUNDING[dtype] * size + 1e-9)
+        for t in tensors
+    ]
 
 
 def moved(variable, rng):
@@ -111,6 +153,13 @@ def moved(variable, rng):
     value = np.array(ops.convert_to_numpy(variable.value))
     noise = rng.normal(size=value.shape) * (0.1 * np.std(value) + 0.01)
     return ops.convert_to_tensor((value + noise).astype(value.dtype))
+
+
+def as_array(value):
+    """An array or tensor in NumPy."""
+    if ops.is_tensor(value):
+        return ops.convert_to_numpy(value)
+    return None if value is None else np.asarray(value)
 
 
 def as_tensor(value):

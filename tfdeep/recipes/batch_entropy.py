@@ -193,7 +193,7 @@ def scale(about, data=None, seeds=3, **settings):
 
 RECIPE = Recipe(
     name="batch-entropy",
-    title="Deep nets without skips and normalization, with and without LBE",
+    title="Deep nets without skips or norms, with and without LBE",
     paper="Peer et al. 2022, arXiv:2208.01134",
     claims=(
         Claim(

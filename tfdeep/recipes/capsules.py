@@ -217,7 +217,7 @@ def scale(about, data=None, seeds=3, **settings):
 
 RECIPE = Recipe(
     name="capsules",
-    title="Capsule networks of residual blocks that are undone for gradients",
+    title="Capsule networks of residual blocks that run backwards",
     paper="Gugglberger et al. 2022, arXiv:2201.11091",
     claims=(
         Claim(

@@ -94,7 +94,7 @@ def scale(about, data=None, **settings):
 
 RECIPE = Recipe(
     name="gradinit-transformer",
-    title="A post-norm transformer without a warm-up of the learning rate",
+    title="A post-norm transformer without a learning-rate warm-up",
     paper="Zhu et al. 2021, arXiv:2102.08098",
     claims=(
         Claim(

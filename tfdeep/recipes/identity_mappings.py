@@ -43,7 +43,7 @@ def generalises(results):
 
 RECIPE = Recipe(
     name="identity-mappings",
-    title="The activation after or before the convolutions of a deep net",
+    title="The activation after or before a deep net's convolutions",
     paper="He et al. 2016, arXiv:1603.05027",
     claims=(
         Claim(

@@ -1,9 +1,10 @@
-"""Ctrl-C that cannot get lost.
+"""Ctrl-C and SIGTERM that cannot get lost.
 
 Python raises `KeyboardInterrupt` wherever the program happens to be. Inside a
 destructor or the callback of a weak reference, which deep learning libraries
 run all the time, the exception is reported and dropped, and training goes on.
-So Ctrl-C is remembered, and raised where an exception gets through.
+So Ctrl-C is remembered, and raised where an exception gets through; and so is
+SIGTERM, by which a cluster's scheduler ends a job.
 """
 
 import os
@@ -12,11 +13,12 @@ import threading
 from types import FrameType
 from typing import Any
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MESSAGE = "\nStopping after this batch; press Ctrl-C again to stop at once.\n"
 
 
 class Interruption:
-    """Remembers Ctrl-C (SIGINT) within a `with` block.
+    """Remembers Ctrl-C (SIGINT) and SIGTERM within a `with` block.
 
     The first one is raised by the next `check`, a second one at once.
 
@@ -29,23 +31,25 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
-        # Only the main thread may set handlers, and only it gets Ctrl-C. A
-        # program told to ignore SIGINT goes on ignoring it.
-        main = threading.current_thread() is threading.main_thread()
-        if main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            self._before = signal.signal(signal.SIGINT, self._handle)
+        # Only the main thread may set handlers, and only it gets signals. A
+        # program told to ignore one goes on ignoring it.
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    before = signal.signal(number, self._handle)
+                    self._before[number] = before
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before = {}
 
     def check(self) -> None:
-        """Raise `KeyboardInterrupt` if Ctrl-C was pressed."""
+        """Raise `KeyboardInterrupt` if the run is to end."""
         if self.asked:
             raise KeyboardInterrupt
 

@@ -3,9 +3,10 @@
 import ctypes
 import gc
 import os
+import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 # The environment of a process in which `memory_of` is exact: the C library of
@@ -53,6 +54,38 @@ class Timer:
         wall, cpu = self._start
         self.wall = time.perf_counter() - wall
         self.cpu = time.process_time() - cpu
+
+
+def cpu_in_turn(
+    calls: Mapping[str, Callable[[], object]], turns: int
+) -> dict[str, float]:
+    """CPU seconds of calls that are compared, each in its turn.
+
+    What else the machine does falls on all of them alike; the median leaves
+    out the turns in which something else was done.
+
+    Args:
+        calls: what is called, by name, once in each turn.
+        turns: integer, how often. A turn before them is not counted.
+
+    Returns:
+        The median over the turns, by name.
+
+    Example:
+        >>> calls = {"less": lambda: sum(range(10**4)),
+        ...          "more": lambda: sum(range(10**6))}
+        >>> seconds = cpu_in_turn(calls, turns=5)
+        >>> seconds["less"] < seconds["more"]
+        True
+    """
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(turns + 1):
+        for name, call in calls.items():
+            with Timer() as timer:
+                call()
+            if turn:
+                spent[name].append(timer.cpu)
+    return {name: statistics.median(each) for name, each in spent.items()}
 
 
 def cpu_of_children() -> float:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tfdeep.recipes.recipe import Recipe, Verdict
 from tfdeep.recipes.results import Results
@@ -11,58 +15,53 @@ from tfdeep.recipes.results import Results
 CURVES, COMPARISON = "curves.png", "comparison.png"
 
 
-def remove_plots(out: Path) -> None:
-    """Remove the pictures of an earlier run in the same folder."""
-    for name in (CURVES, COMPARISON):
-        (out / name).unlink(missing_ok=True)
+Figures = Callable[[], Mapping[str, Any]]
 
 
-def draw_plots(
-    out: Path, recipe: Recipe, results: Results, verdicts: dict[str, Verdict]
-) -> list[str]:
-    """Draw learning curves and the compared metrics; return the file names.
+def earlier_plots(result: Path) -> list[str]:
+    """Return the file names of the pictures beside an earlier result."""
+    try:
+        found = json.loads(result.read_text(encoding="utf-8"))["plots"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = []
+    names = (Path(str(name)).name for name in found)
+    return [CURVES, COMPARISON, *(n for n in names if n.endswith(".png"))]
 
-    The recipe's further figures are drawn of a complete run, which alone has
-    verdicts.
 
-    Raises:
-        ImportError: if matplotlib is not installed.
+def drawings(
+    recipe: Recipe, results: Results, verdicts: dict[str, Verdict]
+) -> list[Figures]:
+    """Return functions that draw figures by file name.
+
+    Learning curves, the compared metrics, and the recipe's further figures,
+    which are drawn of a complete run: that alone has verdicts. Where one
+    fails the others are drawn. `None` is a figure with nothing in it.
     """
+
+    def curves():
+        keys = {
+            key: {arm: results.histories(arm, key) for arm in results.arms}
+            for key in recipe.curves
+        }
+        return {CURVES: visualization.learning_curves(keys, recipe.title)}
+
+    def compared():
+        metrics = {
+            metric: {
+                arm: list(results.by_seed(arm, metric).values())
+                for arm in results.arms
+            }
+            for metric in recipe.metrics or results.metrics
+        }
+        title = headline(recipe, verdicts)
+        return {COMPARISON: visualization.comparison(metrics, title)}
+
     from tfdeep import visualization
 
-    curves = {
-        key: {arm: results.histories(arm, key) for arm in results.arms}
-        for key in recipe.curves
-    }
-    metrics = recipe.metrics or tuple(results.metrics)
-    compared = {
-        metric: {
-            arm: list(results.by_seed(arm, metric).values())
-            for arm in results.arms
-        }
-        for metric in metrics
-    }
-    figures = {
-        CURVES: visualization.learning_curves(present(curves), recipe.title),
-        COMPARISON: visualization.comparison(
-            present(compared), headline(recipe, verdicts)
-        ),
-    }
+    found: list[Figures] = [curves, compared]
     if recipe.pictures and verdicts:
-        figures.update(recipe.pictures(results))
-    drawn = {name: figure for name, figure in figures.items() if figure}
-    for name, figure in drawn.items():
-        visualization.save(figure, out / name)
-    return list(drawn)
-
-
-def present(panels: dict[str, dict[str, list]]) -> dict[str, dict[str, list]]:
-    """Return the panels and arms that have any values."""
-    filled = {
-        name: {arm: values for arm, values in arms.items() if values}
-        for name, arms in panels.items()
-    }
-    return {name: arms for name, arms in filled.items() if arms}
+        found.append(partial(recipe.pictures, results))
+    return found
 
 
 def headline(recipe: Recipe, verdicts: dict[str, Verdict]) -> str:

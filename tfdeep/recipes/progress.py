@@ -37,7 +37,7 @@ class RunProgress:
 
     On a terminal there are two bars, one over the arms and seeds and one over
     the epochs of the current one. Elsewhere each arm and seed prints a line
-    now and then, and one when it is done.
+    now and then, never twice for an epoch, and one when it is done.
 
     Args:
         console: the rich console to write to.
@@ -60,6 +60,7 @@ class RunProgress:
         self._one = self._bars.add_task("", total=None, news="", visible=False)
         self._name = title
         self._news = ""
+        self._shown = 0  # The epochs of the last line.
         self._line_due = 0.0
         self._begun = time.monotonic()
 
@@ -77,6 +78,7 @@ class RunProgress:
     def begin(self, arm: str, seed: int) -> None:
         """Say which arm and seed comes now."""
         self._name, self._news = f"{arm}, seed {seed}", ""
+        self._shown = 0
         self._begun = time.monotonic()
         self._line_due = self._begun + SECONDS_BETWEEN_LINES
         self._bars.reset(
@@ -91,8 +93,10 @@ class RunProgress:
         self._bars.update(
             self._one, completed=done, total=total, news=self._news
         )
-        if time.monotonic() >= self._line_due and done < total:
+        due = time.monotonic() >= self._line_due
+        if due and self._shown < int(done) < total:
             self._line_due = time.monotonic() + SECONDS_BETWEEN_LINES
+            self._shown = int(done)
             self._line(f"epoch {int(done)}/{total}")
 
     def end(self) -> None:

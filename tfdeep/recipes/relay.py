@@ -69,7 +69,7 @@ def scale(about, data=None, seeds=3, **settings):
 
 RECIPE = Recipe(
     name="relay",
-    title="A deep plain net: one loss, all-reach supervision, and relay",
+    title="A deep plain net: one loss, all-reach losses, and relay",
     paper="Shen et al. 2016, arXiv:1512.05830",
     claims=(
         Claim(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,36 +13,6 @@ from tfdeep.recipes.recipe import Recipe, Verdict
 from tfdeep.recipes.results import Results, Spread
 
 Verdicts = Mapping[str, Verdict]
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` so that a reader sees the old file or the new one.
-
-    Numbers that are not finite become `null`, for which JSON has a word.
-    """
-    text = json.dumps(finite(content), indent=2, allow_nan=False)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def finite(value: Any) -> Any:
-    """Return `value` with `None` for every number that is not finite.
-
-    Example:
-        >>> finite({"loss": [0.5, float("nan")]})
-        {'loss': [0.5, None]}
-    """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(each) for each in value]
-    return value
 
 
 def spread_to_dict(spread: Spread) -> dict[str, Any]:
@@ -77,15 +43,49 @@ def claims_to_list(recipe: Recipe, verdicts: Verdicts) -> list[dict[str, Any]]:
     ]
 
 
-def arms_table(results: Results) -> Table:
-    """Return the table of arms and metrics, mean ± standard deviation."""
-    table = Table(title="Measured: mean ± standard deviation over the seeds")
-    table.add_column("arm")
-    for metric in results.metrics:
-        table.add_column(metric.replace("_", " "), justify="right")
-    for arm, spreads in results.summary().items():
-        cells = (spreads.get(metric, "") for metric in results.metrics)
-        table.add_row(*(Text(str(cell)) for cell in (arm, *cells)))
+TITLE = "Measured: mean ± standard deviation over the seeds"
+
+
+def arms_table(results: Results, width: int = 80) -> Table:
+    """Return the table of arms and metrics, mean ± standard deviation.
+
+    No name in it is cut: where the arms as rows do not fit, they are columns;
+    where these do not either, each arm is followed by its metrics.
+
+    Args:
+        results: what was measured.
+        width: the columns that the table may take.
+    """
+    summary, metrics = results.summary(), results.metrics
+    names = [metric.replace("_", " ") for metric in metrics]
+    rows = [
+        [arm, *(str(spreads.get(metric, "")) for metric in metrics)]
+        for arm, spreads in summary.items()
+    ]
+    by_arm = [["arm", *names], *rows]
+    by_metric = [list(column) for column in zip(*by_arm, strict=True)]
+    for cells in (by_arm, by_metric):
+        heading, *body = cells
+        columns = zip(*cells, strict=True)
+        if sum(3 + max(map(len, column)) for column in columns) < width:
+            return _table(["" if h == "arm" else h for h in heading], body)
+    listed = []
+    for arm, *values in rows:
+        listed.append([arm, ""])
+        pairs = zip(names, values, strict=True)
+        listed.extend([f"  {name}", value] for name, value in pairs if value)
+    return _table(["", ""], listed)
+
+
+def _table(heading: list[str], rows: list[list[str]]) -> Table:
+    """Return a table whose numbers stand right."""
+    table = Table(title=TITLE, show_header=any(heading))
+    for index, name in enumerate(heading):
+        table.add_column(
+            Text(name), justify="right" if index else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
     return table
 
 
@@ -121,5 +121,6 @@ def print_tables(
 ) -> None:
     """Print what was measured, then what it says about the claims."""
     if results.metrics:
-        console.print(arms_table(results))
-    console.print(claims_table(recipe, verdicts))
+        console.print(arms_table(results, console.width))
+    if verdicts or results.metrics:
+        console.print(claims_table(recipe, verdicts))

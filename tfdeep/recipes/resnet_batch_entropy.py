@@ -65,7 +65,7 @@ def scale(about, data=None, seeds=3, **settings):
 
 RECIPE = Recipe(
     name="resnet-batch-entropy",
-    title="A residual net with and without batch-entropy regularisation",
+    title="A residual net with and without batch entropy",
     paper="Peer et al. 2022, arXiv:2208.01134",
     claims=(
         Claim(

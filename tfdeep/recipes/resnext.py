@@ -47,7 +47,7 @@ def lower_error(results):
 
 RECIPE = Recipe(
     name="resnext",
-    title="One group of wide convolutions, or many groups of narrow ones",
+    title="One group of wide convolutions, or many of narrow ones",
     paper="Xie et al. 2017, arXiv:1611.05431",
     claims=(
         Claim(

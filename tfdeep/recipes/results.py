@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tfdeep.report import Report, aligned
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -46,10 +48,22 @@ class Spread:
         return self.mean > 2.0 * error
 
     def __str__(self) -> str:
-        """Write `mean ± std`, or the mean alone where there is one value."""
-        if math.isnan(self.std):
-            return f"{self.mean:.3g}"
-        return f"{self.mean:.3g} ± {self.std:.2g}"
+        """Write `mean ± std`, or the mean alone where nothing is spread."""
+        std = self.std
+        if math.isnan(std) or std <= 1e-12 * abs(self.mean):  # By rounding.
+            return written(self.mean)
+        return f"{written(self.mean)} ± {written(std, digits=2)}"
+
+
+def written(number: float, digits: int = 3) -> str:
+    """Return a number in a few digits, or as many as its whole part has.
+
+    Example:
+        >>> written(0.12345), written(470218.0), written(1234.5)
+        ('0.123', '470218', '1234')
+    """
+    whole = math.isfinite(number) and abs(number) >= 10**digits
+    return f"{number:.0f}" if whole else f"{number:.{digits}g}"
 
 
 @dataclass
@@ -66,7 +80,7 @@ class Entry:
             self.history.setdefault(key, []).extend(numbers)
 
 
-class Results:
+class Results(Report):
     """The measured values of a recipe, by arm, seed and metric.
 
     Example:
@@ -172,8 +186,8 @@ class Results:
             for arm in self._arms
         }
 
-    def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return everything as dictionaries, the seeds as text."""
+    def _content(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Everything by arm and seed."""
         return {
             arm: {
                 str(seed): {"metrics": entry.metrics, "history": entry.history}
@@ -181,3 +195,27 @@ class Results:
             }
             for arm, seeds in self._arms.items()
         }
+
+    def __str__(self) -> str:
+        rows = [["arm", *self.metrics]]
+        for arm, spreads in self.summary().items():
+            cells = (str(spreads.get(name, "")) for name in self.metrics)
+            rows.append([arm, *cells])
+        return aligned(rows)
+
+    def _figure(self) -> Any:
+        """The arms side by side, a panel for each metric."""
+        from tfdeep.visualization import comparison
+
+        if not self.metrics:
+            return None
+        return comparison(
+            {
+                name: {
+                    arm: list(values.values())
+                    for arm in self.arms
+                    if (values := self.by_seed(arm, name))
+                }
+                for name in self.metrics
+            }
+        )

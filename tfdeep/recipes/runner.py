@@ -3,13 +3,16 @@
 The result is written when the run begins and after every finished arm and
 seed, each time as a whole, so that an interrupted or failed run leaves what it
 had. Its "status" is "running", "held", "not held", "interrupted" or "error".
+What cannot be written is said, and the run goes on: the tables tell the rest.
 """
 
 from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +21,53 @@ from rich.console import Console
 from tfdeep.recipes.context import Context
 from tfdeep.recipes.machine import accelerators, machine, versions
 from tfdeep.recipes.measure import Timer, cpu_of_children, peak_memory
-from tfdeep.recipes.plots import draw_plots, remove_plots
+from tfdeep.recipes.plots import drawings, earlier_plots
 from tfdeep.recipes.recipe import Recipe, Verdict
 from tfdeep.recipes.report import (
     claims_to_list,
     print_tables,
     results_to_dict,
-    write_json,
 )
-from tfdeep.recipes.workers import run_side_by_side
+from tfdeep.recipes.workers import (
+    WorkerLostError,
+    fitting,
+    run_side_by_side,
+)
+from tfdeep.report import write_json
 
 FILE = "result.json"
+
+
+def run(
+    name: str,
+    out: Path,
+    scale: str,
+    data: str | None,
+    seed: int,
+    command: str,
+    workers: int | None,
+) -> str:
+    """Run the recipe of a name; the arguments are those of `Runner`.
+
+    Args:
+        name: the recipe's name.
+        out: existing folder for the result.
+        scale: name of one of the recipe's scales.
+        data: name of the data set; the recipe's own if `None`.
+        seed: integer, the first seed.
+        command: the command line that made the run.
+        workers: integer; as many as fit the machine if `None`.
+
+    Returns:
+        The status, as of `Runner.run`.
+    """
+    from tfdeep.recipes import recipes
+
+    recipe = recipes()[name]
+    if workers is None:
+        workers = fitting(recipe)
+    runner = Runner(recipe, out, scale, data, seed, command, workers=workers)
+    return runner.run()
 
 
 class Runner:
@@ -43,7 +82,8 @@ class Runner:
         command: the command line that made the run.
         console: where to write; a new console if `None`.
         workers: integer, the number of processes that train arms side by
-            side; above 1 for recipes whose arms are independent.
+            side; above 1 for recipes whose arms are independent. There are
+            no more of them than arms.
     """
 
     def __init__(
@@ -66,6 +106,7 @@ class Runner:
         self.verdicts: dict[str, Verdict] = {}
         self.plots: list[str] = []
         self.error: str | None = None
+        self.unwritten: dict[str, OSError] = {}
         self._header = self._describe(command)
         self._timer = Timer()
         self._children = cpu_of_children()
@@ -74,30 +115,60 @@ class Runner:
         """Run the recipe to its end, or to an interruption or an error.
 
         Returns:
-            The status: "held", "not held", "interrupted" or "error".
+            The status: "held", "not held", "interrupted" or "error", which it
+            is as well where something could not be written.
         """
-        self._announce()
-        remove_plots(self.out)
+        self._remove_earlier()
         self.save()
-        try:
-            with self.context.interruption, self.context.progress:
-                if self.workers > 1:
-                    run_side_by_side(self.context, self.workers)
-                else:
-                    self.recipe.run(self.context)
-            self._judge()
-        except KeyboardInterrupt:
-            self.status = "interrupted"
-        except Exception as error:
-            self._fail(error)
-        self.save()
+        with self.context.interruption:
+            try:
+                self._train()
+                self._judge()
+            except KeyboardInterrupt:
+                self.status = "interrupted"
+            except Exception as error:
+                self._fail(error)
+            self.save()
         self._report()
-        return self.status
+        return "error" if self.unwritten else self.status
 
     def save(self) -> None:
         """Write `result.json` as things stand."""
         self._timer.stop()
-        write_json(self.out / FILE, self.to_dict())
+        self._write(FILE, partial(write_json, self.out / FILE, self.to_dict()))
+
+    def _write(self, name: str, write: Callable[[], object]) -> None:
+        """Write a file, or say once that it cannot be."""
+        try:
+            write()
+        except OSError as error:
+            if name not in self.unwritten:
+                print(
+                    f"{self.out / name} cannot be written "
+                    f"({error.strerror or error}).",
+                    file=sys.stderr,
+                )
+            self.unwritten[name] = error
+        else:
+            self.unwritten.pop(name, None)
+
+    def _remove_earlier(self) -> None:
+        """Remove the pictures of an earlier run in the same folder."""
+        for name in earlier_plots(self.out / FILE):
+            path = self.out / name
+            self._write(name, partial(path.unlink, missing_ok=True))
+
+    def _train(self) -> None:
+        """Train all arms, in as many processes as there is work for."""
+        context = self.context
+        self.workers = min(self.workers, len(context.arms()))
+        self._header["workers"] = self.workers
+        self._announce()
+        with context.progress:
+            if self.workers > 1:
+                run_side_by_side(context, self.workers)
+            else:
+                self.recipe.run(context)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that `result.json` holds."""
@@ -167,9 +238,11 @@ class Runner:
         self.error = f"{type(error).__name__}: {error}"
         from tfdeep.data import DataUnavailableError
 
-        if isinstance(error, (DataUnavailableError, ImportError)):
+        if isinstance(
+            error, DataUnavailableError | ImportError | WorkerLostError
+        ):
             # Nothing is wrong with the program: the message says what to do.
-            print(error, file=sys.stderr)
+            self.error = str(error)
         else:
             traceback.print_exc(file=sys.stderr)
 
@@ -177,19 +250,44 @@ class Runner:
         """Print the tables, draw the pictures, and say where everything is."""
         if self.status == "interrupted":
             self._say("Interrupted: here is what there was.")
-        print_tables(
-            self.console, self.recipe, self.context.results, self.verdicts
-        )
-        try:
-            self.plots = draw_plots(
-                self.out, self.recipe, self.context.results, self.verdicts
+        if self.context.results.arms or self.verdicts:
+            print_tables(
+                self.console, self.recipe, self.context.results, self.verdicts
             )
-        except ImportError as error:
-            self._say(str(error))
+            self._draw()
         self.save()
         for name in (FILE, *self.plots):
-            self._say(f"written: {self.out / name}")
-        self._say(f"{self.recipe.name}: {self.status}")
+            if name not in self.unwritten:
+                self._say(f"written: {self.out / name}")
+        name, lost = self.recipe.name, ", ".join(self.unwritten)
+        if self.error:
+            print(f"{name} could not run: {self.error}", file=sys.stderr)
+        elif lost:
+            self._say(f"{name}: {self.status}, but not written: {lost}")
+        else:
+            self._say(f"{name}: {self.status}")
+
+    def _draw(self) -> None:
+        """Draw the pictures; one that fails is no verdict on the claims."""
+        from tfdeep.visualization import save
+
+        drawn = drawings(self.recipe, self.context.results, self.verdicts)
+        for draw in drawn:
+            try:
+                for name, figure in draw().items():
+                    if figure is None:
+                        continue
+                    self._write(name, partial(save, figure, self.out / name))
+                    if name not in self.unwritten:
+                        self.plots.append(name)
+            except ImportError as error:
+                self._say(str(error))
+                return
+            except Exception as error:
+                self._say(
+                    "A picture could not be drawn: "
+                    f"{type(error).__name__}: {error}"
+                )
 
     def _say(self, text: str) -> None:
         """Print a line as it is."""

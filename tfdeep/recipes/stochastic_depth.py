@@ -50,7 +50,7 @@ def no_higher_error(results):
 
 RECIPE = Recipe(
     name="stochastic-depth",
-    title="A residual net with all its blocks, or with a random part of them",
+    title="A residual net with all its blocks, or a random part",
     paper="Huang et al. 2016, arXiv:1603.09382",
     claims=(
         Claim(

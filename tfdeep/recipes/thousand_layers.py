@@ -183,7 +183,7 @@ def scale(about, data=None, seeds=3, **settings):
 
 RECIPE = Recipe(
     name="thousand-layers",
-    title="Nets of hundreds of equal blocks, as one loop over their weights",
+    title="Nets of hundreds of equal blocks, as one loop",
     paper="He et al. 2015, Huang et al. 2016: ResNet-1202",
     claims=(
         Claim(

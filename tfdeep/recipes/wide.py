@@ -59,7 +59,7 @@ SGD = {"batch_size": 128, "learning_rate": 0.1, "nesterov": True}
 
 RECIPE = Recipe(
     name="wide",
-    title="A thin deep net and a wide shallow one, given the same time",
+    title="A thin deep net and a wide shallow one in the same time",
     paper="Zagoruyko and Komodakis 2016, arXiv:1605.07146",
     claims=(
         Claim(

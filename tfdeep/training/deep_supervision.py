@@ -9,6 +9,7 @@ from tfdeep.graph.weight_decay import copy_exclusions
 from tfdeep.training.companions import Companion, companions
 from tfdeep.training.head import Head
 from tfdeep.training.wrapper import TrainingWrapper
+from tfdeep.untracked import Untracked
 
 
 @keras.saving.register_keras_serializable(package="tfdeep")
@@ -90,8 +91,8 @@ class DeepSupervision(TrainingWrapper):
     def __init__(self, model: keras.Model, heads: dict[str, Head], **kwargs):
         super().__init__(model, **kwargs)
         _check_heads(heads)
-        self._heads_wanted = (dict(heads),)  # A tuple is left as it is.
-        self._plan: tuple[list[Companion]] | None = None
+        self._heads_wanted = Untracked(dict(heads))
+        self._plan = Untracked([])
         self.build_now()
 
     @property
@@ -101,9 +102,8 @@ class DeepSupervision(TrainingWrapper):
 
     def prepare(self, interior):
         self._check_alone()
-        (heads,) = self._heads_wanted
-        plan = companions(interior, heads)
-        self._plan = (plan,)
+        plan = companions(interior, self._heads_wanted.value)
+        self._plan = Untracked(plan)
         self.head_layers = [each.layer for each in plan]
         self.head_losses = [
             keras.metrics.Mean(f"head_loss/{each.path}") for each in plan
@@ -137,7 +137,7 @@ class DeepSupervision(TrainingWrapper):
         return weight
 
     def _companions(self) -> list[Companion]:
-        return self._plan[0] if self._plan else []
+        return self._plan.value
 
     def training_loss(self, loss, tapped, y, sample_weight):
         terms = [
@@ -169,7 +169,7 @@ class DeepSupervision(TrainingWrapper):
         return self.names
 
     def trackers(self):
-        return list(self.head_losses) if self._plan else []
+        return list(self.head_losses) if self._companions() else []
 
     def begin_epoch(self, epoch, epochs):
         heads = [each.head for each in self._companions()]
@@ -229,10 +229,7 @@ class DeepSupervision(TrainingWrapper):
     def compile(self, *args, **kwargs):
         super().compile(*args, **kwargs)
         rest = {k: v for k, v in kwargs.items() if k != "optimizer"}
-        # A function: Keras would track what it finds in a dictionary.
-        self._compile_as_this = lambda model, optimizer: model.compile(
-            optimizer, *args[1:], **rest
-        )
+        self._compiled_with = Untracked((args[1:], rest))
 
     def drop_heads(self) -> keras.Model:
         """Return `.base`, ready to go on training without the heads.
@@ -245,11 +242,12 @@ class DeepSupervision(TrainingWrapper):
             config = self.optimizer.get_config()
             optimizer = type(self.optimizer).from_config(config)
             copy_exclusions(self.optimizer, optimizer)
-            self._compile_as_this(self.base, optimizer)
+            args, kwargs = self._compiled_with.value
+            self.base.compile(optimizer, *args, **kwargs)
         return self.base
 
     def get_config(self):
-        (heads,) = self._heads_wanted
+        heads = self._heads_wanted.value
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),

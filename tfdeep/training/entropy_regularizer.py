@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
-from tfdeep.checks import check_number
+from tfdeep.checks import check_choice, check_number
 from tfdeep.training.entropy_layers import EntropyLayers, Layers
 from tfdeep.training.entropy_metric import EntropyMeans
 from tfdeep.training.reporters import check_gradients
 from tfdeep.training.wrapper import TrainingWrapper
+from tfdeep.untracked import Untracked
 
 
 def entropy_target(alpha, alpha_min: float):
@@ -48,7 +49,8 @@ class BatchEntropyRegularizer(TrainingWrapper):
 
     It is compiled and fitted as the model would be; one forward pass gives
     outputs and entropies. `fit` logs `task_loss`, `batch_entropy` (the mean
-    over layers) and, once an epoch, `batch_entropy/LAYER`. Validation,
+    over layers) and, once an epoch, `batch_entropy/LAYER`, which go into the
+    history and TensorBoard; the progress bar shows the mean. Validation,
     prediction and saving for deployment are those of `.base`, the model as
     it was given. `beta=0` is the plain model, exactly.
 
@@ -73,6 +75,8 @@ class BatchEntropyRegularizer(TrainingWrapper):
         alpha: float, the entropy to start from as the aim.
         alpha_min: float of at least 0, the smallest aim.
         beta: float of at least 0, the strength. The paper has 1e-4 to 0.1.
+        report: "mean" or "layers", what the progress bar shows at the end of
+            an epoch: the mean alone, or a figure for each layer as well.
         **kwargs: `name` of the wrapper.
 
     Call arguments:
@@ -114,16 +118,19 @@ class BatchEntropyRegularizer(TrainingWrapper):
         alpha: float = 2.0,
         alpha_min: float = 0.2,
         beta: float = 0.1,
+        report: str = "mean",
         **kwargs,
     ):
         super().__init__(model, **kwargs)
         check_number("alpha", alpha, example=2.0)
         check_number("alpha_min", alpha_min, least=0, example=0.2)
         check_number("beta", beta, least=0)
+        check_choice("report", report, ("mean", "layers"))
         self.alpha = float(alpha)
         self.alpha_min = float(alpha_min)
         self.beta = float(beta)
-        self._layers_wanted = (layers,)  # A tuple is left as it is.
+        self.report = report
+        self._layers_wanted = Untracked(layers)
         self._regularized: EntropyLayers | None = None
         self._met_a_batch = False
         self.build_now()
@@ -134,7 +141,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
         return list(self._regularized.names) if self._regularized else []
 
     def prepare(self, interior):
-        (layers,) = self._layers_wanted
+        layers = self._layers_wanted.value
         self._regularized = EntropyLayers(interior, layers)
         if self.wants_reports and keras.backend.backend() == "jax":
             check_gradients(interior.model)
@@ -180,6 +187,9 @@ class BatchEntropyRegularizer(TrainingWrapper):
             for name, value in self.entropies.by_layer().items()
         }
 
+    def unprinted(self):
+        return list(self.epoch_logs()) if self.report == "mean" else []
+
     def check_batches(self, sizes):
         if 1 in sizes:
             raise ValueError(
@@ -197,7 +207,7 @@ class BatchEntropyRegularizer(TrainingWrapper):
             )
 
     def get_config(self):
-        (layers,) = self._layers_wanted
+        layers = self._layers_wanted.value
         plain = layers == "hidden" or not self.names
         return {
             **super().get_config(),
@@ -205,4 +215,5 @@ class BatchEntropyRegularizer(TrainingWrapper):
             "alpha": self.alpha,
             "alpha_min": self.alpha_min,
             "beta": self.beta,
+            "report": self.report,
         }

@@ -1,23 +1,21 @@
 """Which loss reaches which layer, as a table and as a picture."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from tfdeep.graph.trace import input_shape_of
+from tfdeep.report import Report, aligned
 from tfdeep.training.deep_supervision import DeepSupervision
 from tfdeep.training.relay import RelayBackpropagation
 from tfdeep.training.segments import Reached, everywhere
 from tfdeep.training.taps import Interior
 from tfdeep.training.wrapper import TrainingWrapper
-from tfdeep.visualization.figure import save
-from tfdeep.visualization.reach import reach_chart
 
 
 @dataclass(frozen=True)
-class Reach:
+class Reach(Report):
     """Which loss reaches which layer; prints as a table.
 
     Args:
@@ -31,7 +29,7 @@ class Reach:
     losses: list[str]
     reached: dict[str, list[str]] = field(default_factory=dict)
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [["layer", *self.losses]]
         for layer in self.layers:
             marks = [
@@ -39,31 +37,16 @@ class Reach:
                 for loss in self.losses
             ]
             rows.append([layer, *marks])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows
-        )
+        return aligned(rows)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The reach in plain Python types."""
+    def _content(self) -> dict[str, Any]:
         return {"layers": self.layers, "reached": self.reached}
 
-    def plot(self, path: str | Path | None = None) -> Any:
-        """Draw a bar for each loss over the layers that it reaches.
+    def _figure(self) -> Any:
+        """A bar for each loss over the layers that it reaches."""
+        from tfdeep.visualization import reach_chart
 
-        Args:
-            path: a `.png` file to write, or `None`.
-
-        Returns:
-            The matplotlib figure.
-
-        Raises:
-            ImportError: if matplotlib is not installed.
-        """
-        figure = reach_chart(self.layers, self.reached)
-        if path is not None:
-            save(figure, path)
-        return figure
+        return reach_chart(self.layers, self.reached)
 
 
 def describe_reach(model: keras.Model) -> Reach:

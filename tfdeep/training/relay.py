@@ -10,6 +10,7 @@ from tfdeep.training.deep_supervision import DeepSupervision
 from tfdeep.training.head import Head
 from tfdeep.training.segments import OUTPUT, Reached, given, overlapping
 from tfdeep.training.stages import Division
+from tfdeep.untracked import Untracked
 
 Segments = str | dict[str, tuple[str, str]]
 
@@ -117,27 +118,27 @@ class RelayBackpropagation(DeepSupervision):
                 "for example {'conv_3': ('conv_1', 'conv_3'), 'output': "
                 "('conv_3', 'dense')}."
             )
-        self._segments_wanted = (segments,)  # A tuple is left as it is.
+        self._segments_wanted = Untracked(segments)
         self.overlap = int(overlap)
-        self._reached: tuple[Reached] | None = None
+        self._reached = Untracked()
         super().__init__(model, heads, **kwargs)
 
     def prepare(self, interior):
         super().prepare(interior)
         program = interior.program()
-        (segments,) = self._segments_wanted
+        segments = self._segments_wanted.value
         if segments == "auto":
             found = overlapping(program, self.names, self.overlap)
         else:
             found = given(program, interior.calls, self.names, segments)
         reached = Reached(program, found)
         reached.check()
-        self._reached = (reached,)
+        self._reached = Untracked(reached)
 
     @property
     def reached(self) -> Any:
         """Which layers each loss reaches."""
-        return self._reached[0] if self._reached else None
+        return self._reached.value
 
     def division(self):
         if not self.reached or not self.reached.cuts():
@@ -168,9 +169,8 @@ class RelayBackpropagation(DeepSupervision):
         return loss + ops.cast(passed, loss.dtype), names, signals
 
     def get_config(self):
-        (segments,) = self._segments_wanted
         return {
             **super().get_config(),
-            "segments": segments,
+            "segments": self._segments_wanted.value,
             "overlap": self.overlap,
         }

@@ -70,6 +70,17 @@ class Watch(keras.callbacks.Callback):
         warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
+class ShortProgress(keras.callbacks.ProgbarLogger):
+    """Keras' progress bar without what the wrappers only keep."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        kept = {
+            name for each in self.model.chain() for name in each.unprinted()
+        }
+        shown = {k: v for k, v in (logs or {}).items() if k not in kept}
+        super().on_epoch_end(epoch, shown)
+
+
 def collected(model: Any) -> dict[str, float]:
     """The logs of an epoch of all wrappers."""
     logs: dict[str, float] = {}
@@ -83,6 +94,7 @@ def check_fit(
 ) -> inspect.BoundArguments:
     """Check the batches that `fit` will make; add `Watch` to its callbacks.
 
+    So is a progress bar, if there is to be one and is none among them.
     Targets in arrays are checked now, those of a stream as they come.
     """
     bound = inspect.signature(fit).bind(*args, **kwargs)
@@ -95,8 +107,12 @@ def check_fit(
     if checks and arguments.get("y") is None:
         arguments["x"] = checked(arguments.get("x"), checks)
     watch = Watch(arguments.get("epochs", 1))
-    callbacks = arguments.get("callbacks")
-    arguments["callbacks"] = callbacks_with(callbacks, watch, model)
+    callbacks = callbacks_with(arguments.get("callbacks"), watch, model)
+    if arguments.get("verbose", "auto") != 0 and isinstance(callbacks, list):
+        bars = keras.callbacks.ProgbarLogger
+        if not any(isinstance(each, bars) for each in callbacks):
+            callbacks.append(ShortProgress())
+    arguments["callbacks"] = callbacks
     return bound
 
 

@@ -107,6 +107,10 @@ class TrainingWrapper(keras.Model):
         """What is logged once an epoch, beside the metrics."""
         return {}
 
+    def unprinted(self) -> list[str]:
+        """Names of logs that the progress bar leaves out."""
+        return []
+
     def check_batches(self, sizes: set[int]) -> None:
         """Raise if `fit` would make batches of a size that cannot work."""
 

@@ -5,7 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from tfdeep.visualization.figure import clean, color, new_figure, panels, words
+from tfdeep.visualization.figure import (
+    clean,
+    colors_of,
+    filled,
+    legend,
+    new_figure,
+    panels,
+    words,
+)
 
 Curves = Mapping[str, Sequence[Sequence[float]]]
 
@@ -31,15 +39,18 @@ def mean_and_std(curves: Sequence[Sequence[float]]):
     return mean, np.array(std)
 
 
-def draw_curves(axes: Any, arms: Curves, name: str) -> None:
+def draw_curves(
+    axes: Any, arms: Curves, name: str, colors: Mapping[str, str]
+) -> None:
     """Draw the curves of every arm on one pair of axes.
 
     Args:
         axes: matplotlib axes.
         arms: one list of epochs per seed, by arm.
         name: the key of the training history.
+        colors: the colour of each arm.
     """
-    for index, (arm, curves) in enumerate(arms.items()):
+    for arm, curves in arms.items():
         mean, std = mean_and_std(curves)
         epochs = np.arange(1, len(mean) + 1)
         # A single epoch is a point: without a marker it would not be seen.
@@ -47,13 +58,12 @@ def draw_curves(axes: Any, arms: Curves, name: str) -> None:
         axes.plot(
             epochs,
             mean,
-            label=arm,
-            color=color(index),
+            color=colors[arm],
             marker=marker,
             markersize=3.5,
         )
         axes.fill_between(
-            epochs, mean - std, mean + std, color=color(index), alpha=0.18, lw=0
+            epochs, mean - std, mean + std, color=colors[arm], alpha=0.18, lw=0
         )
     axes.set_xlabel("epoch")
     axes.set_ylabel(words(name))
@@ -65,7 +75,8 @@ def learning_curves(keys: Mapping[str, Curves], title: str = "") -> Any:
     """Draw learning curves, one panel per key of the training history.
 
     Each arm has a line for the mean over its seeds and a band of one sample
-    standard deviation to either side.
+    standard deviation to either side, in one colour over all panels. Arms and
+    panels without values are left out.
 
     Args:
         keys: by key of the history, by arm, one list of epochs per seed.
@@ -83,13 +94,20 @@ def learning_curves(keys: Mapping[str, Curves], title: str = "") -> Any:
         >>> len(figure.axes), figure.axes[0].get_ylabel()
         (1, 'validation accuracy')
     """
+    keys = {
+        name: {
+            arm: [c for c in curves if len(c)] for arm, curves in arms.items()
+        }
+        for name, arms in keys.items()
+    }
+    keys = filled(keys)
     figure = new_figure(1.8 + 4.6 * len(keys), 4.0)
     if not keys:
         return None
+    colors = colors_of(keys)
     axes = panels(figure, len(keys))
     for each, (name, arms) in zip(axes, keys.items(), strict=True):
-        draw_curves(each, arms, name)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False)
+        draw_curves(each, arms, name, colors)
+    legend(figure, colors)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -1,7 +1,7 @@
 """What the pictures share: panels, colours, and saving as a whole."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,47 @@ def color(index: int) -> str:
         True
     """
     return COLORS[index % len(COLORS)]
+
+
+def filled(panels: Mapping[str, Mapping[str, Any]]) -> dict[str, dict]:
+    """Return the panels and arms that have any values.
+
+    Example:
+        >>> filled({"loss": {"a": [1.0], "b": []}, "error": {"a": []}})
+        {'loss': {'a': [1.0]}}
+    """
+    kept = {
+        name: {arm: values for arm, values in arms.items() if len(values)}
+        for name, arms in panels.items()
+    }
+    return {name: arms for name, arms in kept.items() if arms}
+
+
+def colors_of(panels: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the colour of each arm, the same one in every panel.
+
+    Example:
+        >>> list(colors_of({"loss": {"a": [1.0]}, "error": {"b": [1.0]}}))
+        ['a', 'b']
+    """
+    arms = dict.fromkeys(arm for each in panels.values() for arm in each)
+    return {arm: color(index) for index, arm in enumerate(arms)}
+
+
+def legend(figure: Any, colors: Mapping[str, str]) -> None:
+    """Name the colours at the right of a figure.
+
+    matplotlib leaves out names that begin with an underscore: they are
+    written when the legend is there.
+    """
+    from matplotlib.lines import Line2D
+
+    lines = [Line2D([], [], color=each) for each in colors.values()]
+    made = figure.legend(
+        lines, ["arm"] * len(lines), loc="outside right center", frameon=False
+    )
+    for text, arm in zip(made.get_texts(), colors, strict=True):
+        text.set_text(arm)
 
 
 def new_figure(width: float, height: float) -> Any:

@@ -13,7 +13,7 @@ def heat_map(values: Mapping[str, Any], name: str = "", title: str = "") -> Any:
 
     Args:
         values: arrays of shape `(epochs, layers)`, by the title of a panel;
-            all panels have one scale, from 0.
+            all panels have one scale, which holds 0.
         name: what the values are, written beside the scale.
         title: written over the panels.
 
@@ -21,6 +21,7 @@ def heat_map(values: Mapping[str, Any], name: str = "", title: str = "") -> Any:
         A matplotlib figure, or `None` if there is nothing to draw.
 
     Raises:
+        ValueError: if an array has other axes.
         ImportError: if matplotlib is not installed.
 
     Example:
@@ -31,20 +32,31 @@ def heat_map(values: Mapping[str, Any], name: str = "", title: str = "") -> Any:
     """
     arrays = {key: np.asarray(value) for key, value in values.items()}
     arrays = {key: array for key, array in arrays.items() if array.size}
+    for key, array in arrays.items():
+        if array.ndim != 2:
+            raise ValueError(
+                f"A map must be an array of shape (epochs, layers). Received: "
+                f"{key!r} of shape {array.shape}. Pass for one epoch "
+                "values[None]."
+            )
     figure = new_figure(2.0 + 2.8 * len(arrays), 3.6)
     if not arrays:
         return None
-    highest = max(float(np.nanmax(array)) for array in arrays.values())
+    known = [array[np.isfinite(array)] for array in arrays.values()]
+    ends = np.concatenate([*known, [0.0]])
+    scale = (float(ends.min()), float(ends.max()))
+    if scale[0] == scale[1]:
+        scale = (0.0, 1.0)
     axes = panels(figure, len(arrays))
     for each, (key, array) in zip(axes, arrays.items(), strict=True):
-        image = _draw(each, array, highest)
+        image = _draw(each, array, scale)
         each.set(title=key, xlabel="epoch", ylabel="layer")
     figure.colorbar(image, ax=list(axes), label=name)
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _draw(axes: Any, array: np.ndarray, highest: float) -> Any:
+def _draw(axes: Any, array: np.ndarray, scale: tuple) -> Any:
     epochs, layers = array.shape
     image = axes.imshow(
         array.T,
@@ -52,8 +64,8 @@ def _draw(axes: Any, array: np.ndarray, highest: float) -> Any:
         origin="lower",
         interpolation="nearest",
         extent=(0.5, epochs + 0.5, 0.5, layers + 0.5),
-        vmin=0.0,
-        vmax=highest or 1.0,
+        vmin=scale[0],
+        vmax=scale[1],
         cmap="viridis",
     )
     axes.locator_params(integer=True)

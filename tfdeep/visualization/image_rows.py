@@ -20,7 +20,7 @@ def image_rows(rows: Mapping[str, Any], title: str = "") -> Any:
         A matplotlib figure.
 
     Raises:
-        ValueError: if there is nothing to draw.
+        ValueError: if there are no images, or arrays of other axes.
 
     Example:
         >>> import numpy as np, tfdeep.visualization as visualization
@@ -28,10 +28,13 @@ def image_rows(rows: Mapping[str, Any], title: str = "") -> Any:
         >>> len(visualization.image_rows({"input": images}).axes)
         1
     """
-    if not rows:
+    rows = {name: np.asarray(images) for name, images in rows.items()}
+    shapes = {name: images.shape for name, images in rows.items()}
+    if not rows or any(len(s) != 4 or 0 in s for s in shapes.values()):
         raise ValueError(
-            "`rows` came empty. It must hold at least one row of images. Pass "
-            "for example {'inputs': x[:8]}."
+            "`rows` must hold rows of images, each an array of shape (count, "
+            f"height, width, channels) with an image in it. Received: {shapes}. "
+            "Pass for example {'inputs': x[:8]}."
         )
     count = len(next(iter(rows.values())))
     figure = new_figure(1.2 + 0.8 * count, 0.5 + 0.8 * len(rows))

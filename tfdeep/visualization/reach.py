@@ -18,7 +18,7 @@ def reach_chart(
         reached: for each loss the names of the layers that it reaches.
 
     Returns:
-        A matplotlib figure.
+        A matplotlib figure, or `None` if there is nothing to draw.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -31,6 +31,8 @@ def reach_chart(
     count = len(layers)
     height = min(12.0, 1.5 + 0.22 * count)
     figure = new_figure(2.0 + 1.1 * len(reached), height)
+    if not layers or not reached:
+        return None
     axes = figure.subplots()
     numbers = {layer: number for number, layer in enumerate(layers)}
     for column, names in enumerate(reached.values()):

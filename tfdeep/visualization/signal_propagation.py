@@ -61,7 +61,8 @@ def signal_propagation(records: Sequence[Any], title: str = "") -> Any:
             lw=1,
             label="residual branch, at its sum",
         )
-    axes.set_yscale("log")
+    if floor > 0:  # A logarithmic axis has no place for a signal of zeros.
+        axes.set_yscale("log")
     axes.set_xlabel("call")
     axes.set_ylabel("of the signal")
     clean(axes)

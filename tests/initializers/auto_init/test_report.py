@@ -18,7 +18,7 @@ def test_conversions(tmp_path):
     init.initialize_model(mlp(2))
     report = init.report
     path = tmp_path / "report.json"
-    report.to_json(path)
+    report.save(path)
     assert json.loads(path.read_text()) == report.to_dict()
     assert len(report.to_dict()["records"]) == len(report) == 3
     assert report.to_dict()["records"][1]["scale"] == report.records[1].scale
@@ -66,9 +66,12 @@ def test_what_is_within_a_tolerance():
 
 
 def test_moments_are_averaged_over_the_draws():
-    """All three: a softmax of four has the mean 1/4 in each."""
+    """All three: a softmax of four has the mean 1/4 in each.
+
+    Over positions, as there it is measured.
+    """
     model = keras.Sequential(
-        [keras.Input((8,)), layers.Dense(4), layers.Softmax()]
+        [keras.Input((4, 8)), layers.Dense(2), layers.Softmax(axis=1)]
     )
     record = propagate(model).records[-1]
     assert record.mean == pytest.approx(0.25)
@@ -109,7 +112,8 @@ def test_no_picture_of_nothing(tmp_path):
     pytest.importorskip("matplotlib", reason="an extra")
     inputs = keras.Input((4,))
     report = propagate(keras.Model(inputs, inputs))
-    assert report.plot(tmp_path / "signal.png") is None
+    with pytest.raises(ValueError, match="something to draw"):
+        report.plot(tmp_path / "signal.png")
 
 
 def test_draws_of_a_deep_and_narrow_net_scatter():

@@ -43,3 +43,24 @@ def test_a_branch_without_a_shortcut():
     record = propagate(single(layer, 8), 1.0, 2.0).records[-1]
     assert record.mean == pytest.approx(0.25 * 3, rel=0.02)
     assert record.second == pytest.approx(0.25 * 27, rel=0.02)
+
+
+def test_an_inverted_branch():
+    """It is there with that probability, and then larger."""
+    layer = tfdeep.StochasticDepth(layers.Rescaling(3.0), 0.25, inverted=True)
+    record = propagate(single(layer, 8), 1.0, 2.0).records[-1]
+    assert record.mean == pytest.approx(3, rel=0.02)
+    assert record.second == pytest.approx(27 / 0.25, rel=0.02)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_block_that_is_skipped(inverted):
+    """c g + (1 - c) x where it is kept, with g = 3 x, and x elsewhere."""
+    layer = tfdeep.layers.StochasticBlock(
+        layers.Rescaling(3.0), 0.5, inverted=inverted
+    )
+    record = propagate(single(layer, 8), 1.0, 2.0).records[-1]
+    c = 2.0 if inverted else 1.0
+    kept = c * 3 + (1 - c)
+    assert record.mean == pytest.approx(0.5 * kept + 0.5, rel=0.05)
+    assert record.second == pytest.approx(3 * (0.5 * kept**2 + 0.5), rel=0.05)

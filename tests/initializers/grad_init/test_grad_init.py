@@ -88,7 +88,7 @@ def test_seeds_repeat(eager):
 
 def test_defaults_are_those_of_the_docstring():
     """And every argument but `verbose` is among the settings."""
-    settings = GradInit().to_dict()["settings"]
+    settings = GradInit().report.to_dict()["settings"]
     assert settings == {
         "algorithm": "sgd",
         "learning_rate": 0.1,
@@ -151,15 +151,13 @@ def test_report_and_picture(tmp_path, monkeypatch, capsys, eager):
     init = GradInit(
         iterations=2, seed=5, algorithm="adam", gamma=1000.0, verbose=2
     )
-    with pytest.raises(RuntimeError, match="no history"):
-        init.plot()
     init.initialize_model(mlp(), labelled(), batch_size=8)
     shown = capsys.readouterr().out
     assert "constraint steps" in shown and "norm" in shown
-    path = init.save(tmp_path / "grad_init.json")
+    path = init.report.save(tmp_path / "grad_init.json")
     saved = json.loads(path.read_text())
-    assert saved == init.to_dict()
-    again = GradInit(**saved["settings"]).to_dict()["settings"]
+    assert saved == init.report.to_dict()
+    again = GradInit(**saved["settings"]).report.settings
     assert again == saved["settings"]
     assert (again["seed"], again["algorithm"]) == (5, "adam")
     assert saved["scales"] == init.scales
@@ -169,11 +167,11 @@ def test_report_and_picture(tmp_path, monkeypatch, capsys, eager):
     }  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["grad_init.json"]
     pytest.importorskip("matplotlib", reason="an extra")
-    figure = init.plot(tmp_path / "grad_init.png")
+    figure = init.report.plot(tmp_path / "grad_init.png")
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "loss", "norm", "scales",
     ]  # fmt: skip
     assert (tmp_path / "grad_init.png").stat().st_size > 1000
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"tfdeep\[plot\]"):
-        init.plot()
+        init.report.plot()

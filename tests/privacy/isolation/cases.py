@@ -13,6 +13,8 @@ from keras import ops
 from tests import keras_layers
 from tests.contract.cases import CASES, is_variant
 from tests.contract.harness import model_of
+from tests.models.residual_nets import own_drop_path
+from tfdeep.models import add_drop_path, add_stochastic_depth
 
 ROWS = 4
 # Of these one line cannot hold: they are refused, or compute what is given.
@@ -81,7 +83,17 @@ def looked_up(name, batch):
 def own_cases() -> dict:
     """A maker for each layer and net of this package."""
     names = [name for name in CASES if not is_variant(name)]
-    return {name: lambda n=name: frozen(model_of(n)) for name in names}
+    added = {
+        "AddedStochasticDepth": add_stochastic_depth,
+        "AddedDropPath": add_drop_path,
+    }
+    return {
+        **{name: lambda n=name: frozen(model_of(n)) for name in names},
+        **{
+            name: lambda add=add: frozen(add(own_drop_path()))
+            for name, add in added.items()
+        },
+    }
 
 
 def axis_cases() -> dict:

@@ -1,8 +1,12 @@
 """Write the table of layers that keep examples apart, from trials.
 
-python -m tests.privacy.isolation.make
+    python -m tests.privacy.isolation.make
+
+on each backend, by KERAS_BACKEND: what others found stays, if it was on the
+same version of Keras.
 """
 
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -45,8 +49,13 @@ def found() -> tuple[dict, dict]:
     return {kind: None for kind in kept}, bad
 
 
-def made(kinds) -> dict:
-    """The table of these classes."""
+def made(kinds, others: dict) -> dict:
+    """The table of these classes on this backend.
+
+    Args:
+        kinds: the classes that keep examples apart.
+        others: a table, of which the findings on other backends are taken.
+    """
     lines = {}
     for kind in kinds:
         name = isolation.name_of(kind)
@@ -54,15 +63,34 @@ def made(kinds) -> dict:
             lines[name] = isolation.source_of(kind)
         elif name.startswith("tfdeep."):
             lines[name] = "here"
+    here = keras.backend.backend()
+    versions = {here: importlib.metadata.version(here)}
+    passed = {here: set(lines)}
+    if others["keras"] == [keras.version()]:
+        for backend in set(others["backends"]) - {here}:
+            versions[backend] = others["backends"][backend]
+            passed[backend] = passing(others, backend)
+            lines.update({n: others["layers"][n] for n in passed[backend]})
     return {
         "keras": [keras.version()],
+        "backends": dict(sorted(versions.items())),
         "layers": dict(sorted(lines.items())),
+        "not_on": {
+            backend: sorted(set(lines) - passed[backend])
+            for backend in sorted(versions)
+        },
     }
+
+
+def passing(table: dict, backend: str) -> set[str]:
+    """The classes of a table that passed on a backend."""
+    return set(table["layers"]) - set(table["not_on"][backend])
 
 
 if __name__ == "__main__":
     kinds, bad = found()
     for name, reason in bad.items():
         print(f"{name}: {reason}")
-    PATH.write_text(json.dumps(made(kinds), indent=1) + "\n", "utf-8")
+    lines = made(kinds, isolation.table())
+    PATH.write_text(json.dumps(lines, indent=1) + "\n", "utf-8")
     print(f"{len(kinds)} classes")

@@ -102,10 +102,56 @@ def test_a_layer_of_the_table(name):
     check({**KERAS, **OWN}[name])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["StochasticDepth", "StochasticBlock", "AddedStochasticDepth"]
+)
+def test_a_branch_that_is_skipped_may_run_on_a_whole_batch(name):
+    assert check(OWN[name])
+
+
 @pytest.mark.claim
 def test_the_table_is_what_trials_find():
+    """On this backend; its version may be another."""
     kinds, reasons = make.found()
-    assert make.made(kinds) == isolation.table(), reasons
+    again, table = make.made(kinds, isolation.table()), isolation.table()
+    here = keras.config.backend()
+    assert make.passing(again, here) == make.passing(table, here), reasons
+    assert again["layers"] == table["layers"]
+
+
+def test_a_line_holds_for_the_backends_it_passed_on(monkeypatch):
+    name = isolation.name_of(layers.Dense)
+    here = keras.config.backend()
+    found = {**isolation.table(), "not_on": {here: [], "another": [name]}}
+    monkeypatch.setattr(isolation, "table", lambda: found)
+    try:
+        for backend, expected in (
+            (here, True),
+            ("another", False),
+            ("untried", False),
+        ):
+            monkeypatch.setattr(keras.config, "backend", lambda b=backend: b)
+            isolation.has_line.cache_clear()
+            assert isolation.has_line(layers.Dense) is expected
+    finally:
+        isolation.has_line.cache_clear()
+
+
+def test_the_table_of_one_backend_keeps_that_of_others():
+    here = keras.config.backend()
+    name = isolation.name_of(layers.Dense)
+    others = {
+        "keras": [keras.version()],
+        "backends": {"another": "1.0", here: "0.1"},
+        "layers": {name: "line", "tfdeep.Old": "here"},
+        "not_on": {"another": ["tfdeep.Old"], here: []},
+    }
+    table = make.made([layers.ReLU], others)
+    assert make.passing(table, "another") == {name}
+    assert make.passing(table, here) == {isolation.name_of(layers.ReLU)}
+    assert table["backends"]["another"] == "1.0" != table["backends"][here]
+    assert set(make.made([], {**others, "keras": ["0"]})["backends"]) == {here}
 
 
 def test_what_mixes_has_no_line():

@@ -5,6 +5,8 @@ small and large, 0, NaN, infinite; put elsewhere, and left out. The outputs, the
 gradients by the inputs and the state of all others must stay as they were.
 """
 
+import weakref
+
 import keras
 import numpy as np
 from keras import ops, tree
@@ -86,20 +88,30 @@ def seen(model, inputs, training) -> list[np.ndarray]:
     """Outputs, gradients by the inputs, and state: what may not move."""
     trainable, state = backend.read_variables(model)
     kept = [id(weight) for weight in model.weights]
-    after: list = []
 
-    def call(*primals):
+    def call(state, *primals):
         given = tree.pack_sequence_as(inputs, list(primals))
         outputs, new_state, _ = backend.stateless_call(
             model, trainable, state, given, training=training
         )
-        after[:] = new_state
-        return [t for t in tree.flatten(outputs)]
+        return list(tree.flatten(outputs)), new_state
+
+    def run(state, *tensors):
+        outputs, after = call(state, *tensors)
+        floats = [*tensors, *outputs]
+        if not all(keras.backend.is_float_dtype(t.dtype) for t in floats):
+            return outputs, after
+        cotangents = [
+            ops.cos(ops.cast(i + 1, t.dtype) * ops.ones_like(t))
+            for i, t in enumerate(outputs)
+        ]
+        grads = backend.vjp(
+            lambda *primals: call(state, *primals)[0], tensors, cotangents
+        )
+        return [*outputs, *grads], after
 
     tensors = [ops.convert_to_tensor(each) for each in tree.flatten(inputs)]
-    floats = all(keras.backend.is_float_dtype(t.dtype) for t in tensors)
-    outputs = call(*tensors)
-    found = [ops.convert_to_numpy(each) for each in outputs]
+    found, after = compiled(run, model, training)(state, *tensors)
     moved = [
         variable.path
         for variable, old, new in zip(
@@ -112,14 +124,21 @@ def seen(model, inputs, training) -> list[np.ndarray]:
     ]
     if moved:
         raise Mixes(f"{moved} keep what they saw")
-    if floats and all(keras.backend.is_float_dtype(t.dtype) for t in outputs):
-        cotangents = [
-            ops.cos(ops.cast(i + 1, t.dtype) * ops.ones_like(t))
-            for i, t in enumerate(outputs)
-        ]
-        grads = backend.vjp(call, tensors, cotangents)
-        found += [ops.convert_to_numpy(each) for each in grads]
-    return found
+    return [ops.convert_to_numpy(each) for each in found]
+
+
+# Models and what was compiled of them. JAX would compile each operation.
+_programs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def compiled(run, model, training):
+    """On JAX one program, made once for each model."""
+    if keras.backend.backend() != "jax":
+        return run
+    import jax
+
+    programs = _programs.setdefault(model, {})
+    return programs.setdefault(training, jax.jit(run))
 
 
 def compare(before, after, rows, places, what: str) -> None:

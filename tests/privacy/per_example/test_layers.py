@@ -123,11 +123,15 @@ def sequential(shape, stack):
     """The layers under test, a classifier after them, and random weights.
 
     Activations are smooth: batches of one and of many may fall on two sides
-    of a kink.
+    of a kink. Logits are no larger than a few units: of an example that is
+    right beyond doubt the gradient is 1e-19, and in single precision one digit
+    of it is known.
     """
     base = keras.Sequential([keras.Input(shape), *stack, layers.Flatten()])
     base.add(layers.Dense(3))
     randomize(base)
+    kernel = base.layers[-1].kernel
+    kernel.assign(0.1 * kernel)
     return base
 
 
@@ -177,8 +181,10 @@ def test_other_layers_run_again_on_each_example(double):
 def test_whole_models_run_on_each_example(method):
     shape, stack = strides()
     model = check(sequential(shape, stack), *batch(shape), method=method)
-    way = {"vectorized": "vectorised", "loop": "one after the other"}
-    assert model.describe_clipping().endswith(f"whole model, {way[method]}")
+    way = {"vectorized": "vectorised", "loop": "one after the other"}[method]
+    if method == "vectorized" and keras.backend.backend() == "tensorflow":
+        way += " where that is safe"  # Which is known when it is traced.
+    assert model.describe_clipping().endswith(f"whole model, {way}")
 
 
 @pytest.mark.parametrize("size", [1, 9])

@@ -8,6 +8,7 @@ not add up with depth.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -95,6 +96,7 @@ class Propagation:
         self.pointwise: dict = {}
         self.kept: list = []
         self._signals: dict = {}
+        self._variances: dict = {}
         self._inputs: list = []
         self._draws: dict = {}
         self._deviations: dict[int, float] = {}
@@ -152,6 +154,20 @@ class Propagation:
         """Remember the signal of a tensor, and keep the tensor alive."""
         self._signals[id(tensor)] = (tensor, signal)
         return signal
+
+    def know_variances(self, tensor, variances: Callable) -> None:
+        """Remember how to find a tensor's variances, up to a factor.
+
+        Those given the inputs of the layer of new weights that made it.
+        """
+        self._variances[id(tensor)] = (tensor, variances)
+
+    def variances(self, tensor) -> np.ndarray | None:
+        """E[y^2] of a tensor given what made it, by sample and position."""
+        if id(tensor) not in self._variances:
+            return None
+        shares = self._variances[id(tensor)][1]()
+        return shares * (self.signal(tensor).q / max(np.mean(shares), 1e-300))
 
     def give(self, tensor, signal: Signal, drawn: bool = False):
         """The tensor, rescaled to the signal's second moment.

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import warnings
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tfdeep.checks import check_choice, check_positive
 from tfdeep.initializers.auto_init.propagation import UNITS, Record
+from tfdeep.report import Report, warn_of_old_name
 
 # What can be verified, and what a table of it is called.
 MOMENTS = {"second": "Second moments", "mean": "Means", "variance": "Variances"}
@@ -19,10 +20,10 @@ MOMENTS = {"second": "Second moments", "mean": "Means", "variance": "Variances"}
 SCATTERED = 0.3  # Deviation of draws over their mean that is warned about.
 
 
-class SignalReport:
+class SignalReport(Report):
     """The second moments of a model's tensors, layer by layer.
 
-    Prints as a table. `to_dict` and `to_json` convert it, `plot` draws it.
+    Prints as a table; `plot` draws mean^2 and variance by depth.
 
     Attributes:
         records: list of records with `name`, `layer`, `shape`, `mean`,
@@ -67,25 +68,21 @@ class SignalReport:
             f"{', '.join(sorted({r.name for r in self.records}))}."
         )
 
-    def to_dict(self) -> dict:
-        """The report in plain Python types."""
+    def _content(self) -> dict[str, Any]:
         return {
-            "records": [
-                {**dataclasses.asdict(record), "shape": list(record.shape)}
-                for record in self.records
-            ],
-            "skipped": [list(pair) for pair in self.skipped],
+            "records": [dataclasses.asdict(record) for record in self.records],
+            "skipped": self.skipped,
             "probed": self.probed,
             "growth": self.growth,
             "deviation": self.deviation,
         }
 
     def to_json(self, path=None) -> str:
-        """The report as JSON, written to `path` if one is given."""
-        text = json.dumps(self.to_dict(), indent=2)
+        """The old name of `save`, which returned the text."""
+        warn_of_old_name("to_json", "save(path)` or `to_dict()")
         if path is not None:
-            Path(path).write_text(text + "\n", "utf-8")
-        return text
+            self.save(path)
+        return json.dumps(self.to_dict(), indent=2)
 
     def table(self):
         """The report as a `rich` table."""
@@ -147,30 +144,22 @@ class SignalReport:
             _warn_of_scatter(verified, np.array(wide))
         return verified
 
-    def __str__(self):
+    def __str__(self) -> str:
         return render(self.table())
 
     __repr__ = __str__
 
-    def plot(self, path=None):
-        """Draw mean^2 and variance by depth; return the figure, if any.
+    def _figure(self) -> Any:
+        """Mean^2 and variance by depth."""
+        from tfdeep.visualization import signal_propagation
 
-        Args:
-            path: where to save the picture, or `None`.
-
-        Raises:
-            ImportError: if matplotlib is missing.
-        """
-        from tfdeep.visualization import save, signal_propagation
-
-        figure = signal_propagation(self.records, "Signal propagation")
-        if path is not None and figure is not None:
-            save(figure, path)
-        return figure
+        if not self.records:
+            return None
+        return signal_propagation(self.records, "Signal propagation")
 
 
 @dataclasses.dataclass
-class Verification:
+class Verification(Report):
     """Predicted and measured moments, call by call.
 
     Attributes:
@@ -202,7 +191,24 @@ class Verification:
         )
         return np.abs(self.predicted - self.measured) <= allowed
 
-    def __str__(self):
+    def _content(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "draws": self.draws,
+            "names": self.names,
+            "predicted": self.predicted,
+            "measured": self.measured,
+            "standard_error": self.standard_error,
+            "deviation": self.deviation,
+        }
+
+    def _figure(self) -> Any:
+        """What was predicted, and what was measured, by depth."""
+        from tfdeep.visualization.verification import verification
+
+        return verification(self)
+
+    def __str__(self) -> str:
         table = Table(title=f"{self.title}, predicted and measured")
         heads = ("predicted", "measured", "standard error", "deviation")
         for name in ("layer", *heads):

@@ -1,10 +1,11 @@
 """What an audit found: a line for each check, as table, numbers or picture."""
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from tfdeep.report import Report, aligned, warn_of_old_name
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class AuditReport:
+class AuditReport(Report):
     """The findings of one audit or several.
 
     Prints as a table. `report.passed` is what a test asserts; an audit that
@@ -81,54 +82,31 @@ class AuditReport:
     def __add__(self, other: "AuditReport") -> "AuditReport":
         return AuditReport((*self.findings, *other.findings), self.title)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain values; what is not finite becomes `None`."""
-        findings = [_finite(asdict(each)) for each in self.findings]
+    def _content(self) -> dict[str, Any]:
         return {
             "title": self.title,
             "passed": self.passed,
-            "findings": findings,
+            "findings": [asdict(each) for each in self.findings],
         }
 
     def to_json(self) -> str:
-        """The report as JSON."""
-        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+        """The old way to have the report as JSON."""
+        warn_of_old_name("to_json", "save(path)` or `to_dict()")
+        return json.dumps(self.to_dict(), indent=2)
 
     def __str__(self) -> str:
         head = ("check", "measured", "allowed", "interval", "verdict")
         rows = [head, *(_cells(each) for each in self.findings)]
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = [f"{self.title}: {'passed' if self.passed else 'FAILED'}"]
-        for row in rows:
-            cells = [row[0].ljust(widths[0])]
-            cells += [row[i].rjust(widths[i]) for i in (1, 2)]
-            cells += [row[3].ljust(widths[3]), row[4]]
-            lines.append("  ".join(cells).rstrip())
+        title = f"{self.title}: {'passed' if self.passed else 'FAILED'}"
+        lines = [title, aligned(rows, right=(1, 2))]
         notes = {each.note for each in self.findings if each.note}
         return "\n".join([*lines, *sorted(notes)])
 
-    def plot(self) -> Any:
-        """Draw each figure against what was allowed.
-
-        Returns:
-            A matplotlib figure, one row for each check.
-
-        Raises:
-            ImportError: if matplotlib is not installed.
-        """
+    def _figure(self) -> Any:
+        """Each figure against what was allowed, a row for each check."""
         from tfdeep.visualization.audit import draw_audit
 
         return draw_audit(self)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _cells(finding: Finding) -> tuple[str, str, str, str, str]:

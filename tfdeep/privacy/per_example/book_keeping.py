@@ -16,6 +16,7 @@ from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Absent, Gradients, added
 from tfdeep.privacy.per_example.loss import losses_of_rows
 from tfdeep.privacy.per_example.mapped import MappedRule, maps_one_by_one
+from tfdeep.privacy.per_example.mapping import way_of_mapping
 from tfdeep.privacy.per_example.purity import pure_call
 from tfdeep.privacy.per_example.replay import (
     Replay,
@@ -148,9 +149,8 @@ def _repeated(tensor, views):
 def _way(rule) -> str:
     if not isinstance(rule, MappedRule):
         return rule.way
-    if maps_one_by_one(rule.layer):
-        return "layer by example, one after the other"
-    return "layer by example, vectorised"
+    way = way_of_mapping(maps_one_by_one(rule.layer))
+    return f"layer by example, {way}"
 
 
 def _ends_of(model):

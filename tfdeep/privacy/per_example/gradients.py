@@ -202,8 +202,8 @@ class Product:
 def batched_product(inputs, grads):
     """(n, t, groups, in), (n, t, groups, out) -> (n, groups, in, out)."""
     if inputs.shape[2] == 1:
-        left = ops.transpose(inputs[:, :, 0], (0, 2, 1))
-        return ops.matmul(left, grads[:, :, 0])[:, None]
+        left = ops.transpose(ops.squeeze(inputs, 2), (0, 2, 1))
+        return ops.expand_dims(ops.matmul(left, ops.squeeze(grads, 2)), 1)
     if inputs.shape[3] == 1:  # Depthwise: no matrix to multiply.
         return ops.sum(inputs[..., None] * grads[:, :, :, None], axis=1)
     left = ops.transpose(inputs, (0, 2, 3, 1))

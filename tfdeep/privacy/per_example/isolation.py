@@ -5,8 +5,9 @@ wanted. Of anything else nothing is known: a model that holds it is
 differentiated on one example at a time, where nothing can be mixed.
 
 Which classes of layers do is a table, `isolation.json`, that trials have made
-on the versions of Keras that it names. On another version a class keeps its
-line if its source is the same. What a layer is told besides, an axis, an
+on the versions of Keras and the backends that it names. On another version a
+class keeps its line if its source is the same; a backend has those alone that
+passed there. What a layer is told besides, an axis, an
 equation, a function, is looked at here.
 """
 
@@ -64,7 +65,12 @@ FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 @functools.cache
 def table() -> dict:
-    """The table: versions of Keras, and a line for each class."""
+    """The table that trials have made.
+
+    `keras`: the versions of Keras; `backends`: what was tried, by its version;
+    `layers`: a line for each class that passed on one of them; `not_on`: for
+    each backend those that did not pass there.
+    """
     file = resources.files(__package__) / "isolation.json"
     return json.loads(file.read_text("utf-8"))
 
@@ -89,8 +95,10 @@ def source_of(kind: type) -> str:
 @functools.cache
 def has_line(kind: type) -> bool:
     """Whether trials found that layers of a class keep examples apart."""
-    line = table()["layers"].get(name_of(kind))
-    if line is None:
+    line, backend = table()["layers"].get(name_of(kind)), keras.config.backend()
+    # Where nothing was tried, all are missing.
+    missing = table()["not_on"].get(backend, table()["layers"])
+    if line is None or name_of(kind) in missing:
         return False
     if not name_of(kind).startswith("keras."):
         return True  # It comes with the table.
@@ -134,10 +142,23 @@ def _class_isolates(layer, rank: int | None) -> bool:
         return False
     if _calls_functions(layer, rank) or not _has_axes_enough(kind, rank):
         return False
-    config = layer.get_config()
+    config = _told(layer)
     if not _keeps_letter(config.get("equation")):
         return False
     return not any(_names_the_batch(config.get(name), rank) for name in AXES)
+
+
+def _told(layer) -> dict:
+    """What a layer was told, by its config."""
+    try:
+        return layer.get_config()
+    except NotImplementedError as error:
+        raise ValueError(
+            "All parts of a layer must have a `get_config`, by which it says "
+            f"what it computes. Received: {type(layer).__name__} "
+            f"{layer.name!r}, of which {error}. Define `get_config` there: of "
+            "a regularizer, it returns the arguments of `__init__`."
+        ) from error
 
 
 def is_genuine(thing: Any) -> bool:

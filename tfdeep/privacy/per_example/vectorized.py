@@ -12,7 +12,7 @@ from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Gradients, Instances
 from tfdeep.privacy.per_example.loss import filled, first_axis, loss_of_one
 from tfdeep.privacy.per_example.mapped import maps_one_by_one
-from tfdeep.privacy.per_example.mapping import map_examples
+from tfdeep.privacy.per_example.mapping import map_examples, way_of_mapping
 from tfdeep.privacy.per_example.purity import pure_call
 
 STRIDE = 2654435761  # Of Knuth's multiplicative hash: spreads small numbers.
@@ -57,7 +57,7 @@ class Vectorized:
 
     def describe(self) -> str:
         """How the gradients are had, in one line."""
-        how = "one after the other" if self.loop else "vectorised"
+        how = way_of_mapping(self.loop)
         return f"{self.model.name}: the whole model, {how}"
 
     def run(self, trainable, state, x, y, weight, views: int = 1) -> Batch:

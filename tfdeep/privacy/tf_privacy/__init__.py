@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from tfdeep.privacy.tf_privacy.importing import check_backend
+
 _MAKERS = "tfdeep.privacy.tf_privacy.optimizers"
 _FACTORIES = (
     "make_dpftrl_tree_aggregation_optimizer_class",
@@ -66,6 +68,7 @@ def __dir__() -> list[str]:
 
 
 def _find(name: str) -> Any:
+    check_backend()  # TensorFlow itself may be missing.
     if name in _QUERIES:
         queries = importlib.import_module(f"{__name__}.queries")
         return queries.query_class(name)

@@ -17,6 +17,7 @@ from tfdeep.privacy.tf_privacy.chunks import sum_in_chunks
 from tfdeep.privacy.tf_privacy.marks import Marks
 from tfdeep.privacy.tf_privacy.queries import query_class
 from tfdeep.privacy.tf_privacy.query_mechanism import QueryMechanism
+from tfdeep.untracked import Untracked
 
 
 class Guarded:
@@ -25,7 +26,7 @@ class Guarded:
     keras_class: Any
     tf_privacy_class: Any
     query: Any
-    _twin: tuple
+    _twin: Untracked
     _num_microbatches: int | None
 
     def mark_private(self, gradients) -> None:
@@ -95,13 +96,13 @@ class Guarded:
     @property
     def l2_norm_clip(self) -> float:
         """The bound of an example's gradient, before the first update."""
-        return self._mechanism[0].l2_norm_clip
+        return self._mechanism.value.l2_norm_clip
 
     def privacy_settings(self) -> dict:
         """What `PrivateModel` takes from the optimizer: clip and noise."""
         return {
             "l2_norm_clip": self.l2_norm_clip,
-            "mechanism": self._mechanism[0],
+            "mechanism": self._mechanism.value,
         }
 
     def clipped_sum(self, loss_of, arrays, variables, chunk_size: int = 4):
@@ -121,7 +122,7 @@ class Guarded:
         Returns:
             `(sums, losses)`: one tensor per variable, and (batch,).
         """
-        if self._mechanism[0].adapts:
+        if self._mechanism.value.adapts:
             raise ValueError(
                 f"{type(self).__name__} came with a clip that changes from "
                 "update to update. TF Privacy's own gradient code would "
@@ -133,11 +134,11 @@ class Guarded:
 
     def _noiseless(self):
         """TF Privacy's class, as it is, with this clip and no noise."""
-        if not self._twin:
+        if self._twin.value is None:
             # Its variables must not belong to a function that is traced.
             with tf.init_scope():
-                self._twin = (self._make_twin(),)
-        return self._twin[0]
+                self._twin.value = self._make_twin()
+        return self._twin.value
 
     def _make_twin(self):
         query = query_class("GaussianSumQuery")(self.l2_norm_clip, 0.0)
@@ -162,17 +163,19 @@ class Guarded:
 
     def _begin(self, arguments: dict, num_microbatches) -> None:
         """Remember the arguments; the last of the classes to do so counts."""
-        # Keras would look into a dictionary for what to save.
-        self._dp_arguments = (
-            {**arguments, "num_microbatches": num_microbatches},
+        self._dp_arguments = Untracked(
+            {**arguments, "num_microbatches": num_microbatches}
         )
         self._marks = Marks()
-        self._mechanism = (QueryMechanism(self.query),)
-        self._twin = ()
+        self._mechanism = Untracked(QueryMechanism(self.query))
+        self._twin = Untracked()
 
     def get_config(self) -> dict:
         # TF Privacy's would hold a state that nothing can read back.
-        config = {**self.keras_class.get_config(self), **self._dp_arguments[0]}
+        config = {
+            **self.keras_class.get_config(self),
+            **self._dp_arguments.value,
+        }
         if "dp_sum_query" in config:
             serialize = keras.saving.serialize_keras_object
             config["dp_sum_query"] = serialize(config["dp_sum_query"])

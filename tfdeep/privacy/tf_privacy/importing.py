@@ -29,7 +29,7 @@ def submodule(path: str) -> ModuleType:
         ImportError: if Keras runs on another backend than TensorFlow, or TF
             Privacy or a package it needs is not installed.
     """
-    _check_backend()
+    check_backend()
     name = f"tensorflow_privacy.privacy.{path}"
     try:
         with _LOCK, _without_estimators(), warnings.catch_warnings():
@@ -39,12 +39,13 @@ def submodule(path: str) -> ModuleType:
         raise ImportError(
             f"`{name}` could not be imported: {error}. "
             "`tfdeep.privacy.tf_privacy` uses tensorflow-privacy 0.9.0 with "
-            "tensorflow 2.21 or newer, on Python 3.11. Install both with "
+            "tensorflow 2.20 or newer, on Python 3.11. Install both with "
             "`pip install 'tfdeep[privacy]'`."
         ) from error
 
 
-def _check_backend() -> None:
+def check_backend() -> None:
+    """Raise `ImportError` unless Keras runs on TensorFlow."""
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise ImportError(

@@ -3,6 +3,7 @@
 from tfdeep.privacy.tf_privacy.guarded import Guarded
 from tfdeep.privacy.tf_privacy.queries import is_a, restarts
 from tfdeep.privacy.tf_privacy.query_state import DEFAULT_UPDATES, QueryState
+from tfdeep.untracked import Untracked
 
 
 class Stateful(Guarded):
@@ -17,7 +18,7 @@ class Stateful(Guarded):
     def _global_state(self):
         if is_a(self.query, "GaussianSumQuery"):
             return self.query.initial_global_state()
-        weights = [each.value for each in self._query_weights[0]]
+        weights = [each.value for each in self._query_weights.value]
         return self._query_state.unpack(weights)
 
     @_global_state.setter
@@ -27,9 +28,11 @@ class Stateful(Guarded):
         if not hasattr(self, "_query_state"):
             updates = restarts(self.query) or DEFAULT_UPDATES
             self._query_state = QueryState(state, updates)
-            self._query_weights = (self._make(state),)
+            self._query_weights = Untracked(self._make(state))
         arrays = self._query_state.pack(state)
-        for weight, value in zip(self._query_weights[0], arrays, strict=True):
+        for weight, value in zip(
+            self._query_weights.value, arrays, strict=True
+        ):
             weight.assign(value)
 
     def _make(self, state):

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import measured
-from tfdeep.initializers.auto_init.rules.pointwise import apply_pointwise
+from tfdeep.initializers.auto_init.rules.pointwise import apply_activation
 from tfdeep.initializers.auto_init.rules.registry import (
     axis_of,
     first,
@@ -33,15 +33,32 @@ def linear(unit):
         sums = np.asarray(unit(layer, full), "float64")
         number, new = state.draw(layer)
         sigma = state.weights(layer, kernel_of(layer), float(sums.mean()), new)
+
+        def variances():
+            return unit(layer, np.square(to_numpy(x), dtype="float64"))
+
         return finish_linear(
-            state, layer, call, args, kwargs, before, sigma * sums, number
+            state,
+            layer,
+            call,
+            args,
+            kwargs,
+            before,
+            sigma * sums,
+            number,
+            variances,
         )
 
     return apply
 
 
-def finish_linear(state, layer, call, args, kwargs, before, second, number):
-    """Call without the activation; then the bias, and the activation."""
+def finish_linear(
+    state, layer, call, args, kwargs, before, second, number, variances=None
+):
+    """Call without the activation; then the bias, and the activation.
+
+    `variances()` are, up to a factor, those of the outputs given the inputs.
+    """
     activation = getattr(layer, "activation", None)
     fused = activation not in (None, keras.activations.linear)
     if fused:
@@ -64,7 +81,9 @@ def finish_linear(state, layer, call, args, kwargs, before, second, number):
     if centred:
         y = state.corrected(kernel_of(layer), y, signal.q)
     y = state.give(y, signal, drawn=True)
-    return apply_pointwise(state, activation, y) if fused else y
+    if centred and variances is not None:
+        state.know_variances(y, variances)
+    return apply_activation(state, activation, y) if fused else y
 
 
 def kernel_of(layer):

@@ -16,26 +16,31 @@ from tfdeep.layers import (
     WeightStandardizedConv2D,
 )
 from tfdeep.layers.copies import copies, pairs
+from tfdeep.layers.retrofitted import AddedStochasticDepth, SetAside
 
-rule(BatchEntropy)(moving)
+rule(BatchEntropy, SetAside)(moving)
 # The scale of its kernel does not reach its outputs.
 rule(WeightStandardizedConv2D)(computed)
 
 
-@rule(StochasticDepth)
+@rule(StochasticDepth, AddedStochasticDepth)
 def stochastic_depth(state, layer, call, args, kwargs):
-    """In training the branch is there with probability p: E[x^2] is p q."""
+    """In training it is there with probability p: E[x^2] is p q, or q / p."""
     shortcut = args[1] if len(args) > 1 else kwargs.get("shortcut")
     y = layer.layer(first(args, kwargs), training=True)
-    branch, p = state.signal(y), layer.survival_probability
+    branch, p = state.signal(y), kwargs.get("survival_probability")
+    p = layer.survival_probability if p is None else p  # That of this call.
+    scale = _scale_of_kept(layer, p)
     kept = state.rng.permutation(np.arange(len(y)) < round(p * len(y)))
     kept = kept.reshape((-1,) + (1,) * (len(y.shape) - 1))
     values = to_numpy(y)
-    dropped = like(y, (values * kept).astype(values.dtype))
+    dropped = like(y, (values * kept * scale).astype(values.dtype))
     dropped = state.give(
         dropped,
         branch.replace(
-            mean=branch.mean * p, second=branch.second * p, gaussian=False
+            mean=branch.mean * p * scale,
+            second=branch.second * p * scale**2,
+            gaussian=False,
         ),
     )
     if shortcut is None:
@@ -49,18 +54,33 @@ def stochastic_depth(state, layer, call, args, kwargs):
     )
 
 
+def _scale_of_kept(layer, p: float) -> float:
+    """What a branch that is kept in training is multiplied with."""
+    return 1.0 / p if layer.inverted and p > 0 else 1.0
+
+
 @rule(StochasticBlock)
 def stochastic_block(state, layer, call, args, kwargs):
-    """A block for some of the samples, their own values for the others."""
+    """A block for some of the samples, their own values for the others.
+
+    A kept sample is c g(x) + (1 - c) x, with c = 1, or 1 / p if inverted.
+    """
     x, p = first(args, kwargs), layer.survival_probability
     before, block = state.signal(x), layer.layer(x, training=True)
     after = state.signal(block)
     kept = state.rng.permutation(np.arange(len(x)) < round(p * len(x)))
     kept = kept.reshape((-1,) + (1,) * (len(x.shape) - 1))
-    values = np.where(kept, to_numpy(block), to_numpy(x))
+    c, own, given = _scale_of_kept(layer, p), to_numpy(block), to_numpy(x)
+    values = np.where(kept, c * own + (1 - c) * given, given)
+    cross = 0.0
+    if not before.uncorrelated(after):
+        cross = float(np.mean(own.astype("float64") * given))
+    taken = c**2 * after.second + (1 - c) ** 2 * before.second
+    taken = np.maximum(taken + 2 * c * (1 - c) * cross, 0.0)
     signal = after.replace(
-        mean=p * after.mean + (1 - p) * before.mean,
-        second=p * after.second + (1 - p) * before.second,
+        mean=p * (c * after.mean + (1 - c) * before.mean)
+        + (1 - p) * before.mean,
+        second=p * taken + (1 - p) * before.second,
         gaussian=False,
         draws=after.draws | before.draws,
         fresh=None,

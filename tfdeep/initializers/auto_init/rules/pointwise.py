@@ -11,7 +11,11 @@ from tfdeep.initializers.auto_init.propagation import (
     to_numpy,
 )
 from tfdeep.initializers.auto_init.rules.measuring import computed
-from tfdeep.initializers.auto_init.rules.registry import first, rule, single
+from tfdeep.initializers.auto_init.rules.registry import (
+    first,
+    rule,
+    single,
+)
 from tfdeep.initializers.auto_init.signal import measure
 from tfdeep.layers.sparse_prelu import SparsePReLU
 
@@ -47,14 +51,7 @@ def apply_pointwise(state, function, x):
     before = state.signal(x)
     y = function(x)
     if not (before.gaussian and is_pointwise(state, function)):
-        signal = measure(to_numpy(y), channel_axis(len(y.shape)))
-        signal = signal.replace(
-            draws=before.draws,
-            sensitivity=before.sensitivity,
-            scatter=before.scatter,
-        )
-        state.know(y, signal)
-        return y
+        return apply_measured(state, y, before)
 
     def numpy_function(values):
         return to_numpy(function(ops.convert_to_tensor(single(values))))
@@ -65,13 +62,40 @@ def apply_pointwise(state, function, x):
         gaussian.moments(numpy_function, 0.0, before.q * factor)[1]
         for factor in (1 - step, 1 + step)
     ]
+    return apply_exact(state, y, before, float(np.mean(mean)), second, q, step)
+
+
+def apply_measured(state, y, before):
+    """What a function made of x, by the sample."""
+    signal = measure(to_numpy(y), channel_axis(len(y.shape)))
+    signal = signal.replace(
+        draws=before.draws,
+        sensitivity=before.sensitivity,
+        scatter=before.scatter,
+    )
+    state.know(y, signal)
+    return y
+
+
+def apply_exact(state, y, before, mean, second, q, step):
+    """What a function made of x, of which the moments are known.
+
+    Args:
+        state: the pass.
+        y: the tensor.
+        before: the signal of x.
+        mean: float, E[y].
+        second: array, E[y^2] by position.
+        q: E[y^2] where the second moment of x is smaller and larger.
+        step: by which part of it.
+    """
     slope = 1.0
     if min(q) > 0:
         slope = np.log(q[1] / q[0]) / np.log((1 + step) / (1 - step))
     return state.give(
         y,
         before.replace(
-            mean=float(np.mean(mean)),
+            mean=mean,
             second=second,
             gaussian=False,
             fresh=None,
@@ -81,11 +105,53 @@ def apply_pointwise(state, function, x):
     )
 
 
+def apply_softmax(state, function, x):
+    """The softmax of what a layer of new weights made, over its units.
+
+    Given the layer's inputs its outputs are independent normal variables, of
+    a variance that differs from sample to sample: from a recurrent layer by
+    much. The second moment is the mean over these.
+    """
+    y, before = function(x), state.signal(x)
+    variances = state.variances(x)
+    if variances is None or variances.shape != (*x.shape[:-1], 1):
+        return apply_measured(state, y, before)
+    step, count = 0.05, x.shape[-1]
+
+    def seconds(factor):
+        return gaussian.interpolated(
+            lambda v: (gaussian.softmax_second(count, factor * v),),
+            variances,
+            points=33,
+        )[0]
+
+    second = np.mean(seconds(1.0), axis=0, keepdims=True)
+    q = [float(np.mean(seconds(factor))) for factor in (1 - step, 1 + step)]
+    return apply_exact(state, y, before, 1 / count, second, q, step)
+
+
+def apply_activation(state, function, x):
+    """An activation by name or function: softmax, or of each value."""
+    if function is keras.activations.softmax:
+        return apply_softmax(state, function, x)
+    return apply_pointwise(state, function, x)
+
+
 @rule(layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
 def activation(state, layer, call, args, kwargs):
-    """A function of each value."""
+    """A function of each value, or a softmax."""
     function = getattr(layer, "activation", None) or layer.call
-    return apply_pointwise(state, function, first(args, kwargs))
+    return apply_activation(state, function, first(args, kwargs))
+
+
+@rule(layers.Softmax, "softmax")
+def softmax(state, layer, call, args, kwargs):
+    """Over the units of a layer, without a mask; else it is measured."""
+    x = first(args, kwargs)
+    masked = any(m is not None for m in [*args[1:], kwargs.get("mask")])
+    if layer.axis in (-1, len(x.shape) - 1) and not masked:
+        return apply_softmax(state, call, x)
+    return apply_measured(state, call(*args, **kwargs), state.signal(x))
 
 
 @rule(layers.PReLU)

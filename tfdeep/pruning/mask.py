@@ -1,0 +1,57 @@
+"""Channels set to zero, without making anything smaller."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfdeep.pruning.channels import ChannelGraph
+
+
+def mask(graph: ChannelGraph, gone) -> None:
+    """Set the weights of channels to zero, in place.
+
+    Where a channel is made, scaled and taken: what an activation makes of 0
+    reaches nothing then.
+
+    Args:
+        graph: the `ChannelGraph` of the model.
+        gone: roots of the channels.
+    """
+    lost = graph.lost(gone)
+    for axis in graph.axes:
+        variable = axis.variable
+        keep = ~lost[axis.labels]
+        # Statistics stay: a variance of 0 would be divided by.
+        if np.all(keep) or not _is_weight(axis):
+            continue
+        shape = [1] * len(variable.shape)
+        shape[axis.axis] = -1
+        factor = ops.convert_to_tensor(keep.reshape(shape))
+        value = variable.value
+        variable.assign(ops.where(factor, value, ops.zeros_like(value)))
+    _warn_when_saved(graph.model)
+
+
+def _is_weight(axis) -> bool:
+    return not (axis.role == "parameter" and "moving_" in axis.variable.path)
+
+
+def _warn_when_saved(model: keras.Model) -> None:
+    """Let `save` and `export` of a masked model say that it is as large."""
+    for name in ("save", "export"):
+        method = getattr(model, name)
+        if getattr(method, "says_masked", False):
+            continue
+
+        def saving(*args, method=method, **kwargs):
+            warnings.warn(
+                "Channels of this model are masked, and nothing is smaller: "
+                "`plan.compact(model)` makes the small model.",
+                stacklevel=2,
+            )
+            return method(*args, **kwargs)
+
+        saving.says_masked = True  # type: ignore[attr-defined]
+        setattr(model, name, saving)
