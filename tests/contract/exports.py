@@ -84,6 +84,7 @@ LISTED = {
     ],
 }
 PLAIN = {
+    "tests/pruning/test_slimming.py": ["pruning.Slimming"],
     "tests/privacy/per_example/test_gradient_rule.py": [
         "privacy.gradient_rule"
     ],

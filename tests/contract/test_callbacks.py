@@ -14,8 +14,14 @@ import pytest
 from tests.contract.exports import exports_of
 from tests.contract.hard_models import SHAPE, batch_norm, net
 from tests.contract.harness import BACKEND, targets
-from tfdeep.callbacks import BatchEntropyMonitor, LinearizationScheduler
+from tfdeep.callbacks import (
+    BatchEntropyMonitor,
+    LinearizationScheduler,
+    PruningScheduler,
+    TaylorPruningScheduler,
+)
 from tfdeep.layers import SparsePReLU
+from tfdeep.pruning import Magnitude, TaylorPruning
 
 X = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype("float32")
 Y = targets(8)
@@ -40,6 +46,16 @@ CALLBACKS = {
         {"active_units", "active_units/unit", "path_length"},
         frozen_units,
     ),
+    "PruningScheduler": (
+        lambda: PruningScheduler(Magnitude(), lambda epoch: 0.0),
+        {"pruned_channels", "channels/hidden"},
+        lambda: net(batch_norm),
+    ),
+    "TaylorPruningScheduler": (
+        TaylorPruningScheduler,
+        {"pruned_channels", "channels/low"},
+        lambda: net(batch_norm),
+    ),
 }
 each_callback = pytest.mark.parametrize("name", CALLBACKS)
 MODES = {"eager": {"run_eagerly": True, "jit_compile": False}}
@@ -55,9 +71,16 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
+def optimizer_for(name, model):
+    sgd = keras.optimizers.SGD(0.1)
+    if name == "TaylorPruningScheduler":
+        return TaylorPruning(sgd, model, channels=0)
+    return sgd
+
+
 def compiled(name, **mode):
     model = CALLBACKS[name][2]()
-    model.compile(keras.optimizers.SGD(0.1), "mse", **mode)
+    model.compile(optimizer_for(name, model), "mse", **mode)
     return model
 
 

@@ -14,6 +14,7 @@ from keras import layers, ops, optimizers
 
 from tests.helpers import arrays
 from tfdeep.optimizers import OptimizerWrapper
+from tfdeep.pruning import TaylorPruning
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(16, 2)).astype("float32")
@@ -26,10 +27,18 @@ class Case:
     Args:
         make: function of the optimizer inside that makes it, and takes `name`.
         neutral: the same, set so that it changes nothing, if that can be.
+        bound: boolean, whether it is made for the weights of `net()` alone.
     """
 
     make: Callable[..., OptimizerWrapper]
     neutral: Callable[..., OptimizerWrapper] | None = None
+    bound: bool = False
+
+    def weights(self) -> list:
+        """Weights that it can be built on."""
+        if self.bound:
+            return net().trainable_variables
+        return [keras.Variable([2.0, -1.0]), keras.Variable([[3.0]])]
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -96,12 +105,27 @@ class Slow(OptimizerWrapper):
             weight.assign(ops.where(second, middle, weight.value))
 
 
+def taylor(inner, channels=3, **kwargs):
+    """Masks a channel of `net()` at each update."""
+    return TaylorPruning(
+        *(inner, net()),
+        channels=channels,
+        channels_per_step=1,
+        frequency=1,
+        form="weight",
+        **kwargs,
+    )
+
+
 CASES: dict[str, Case] = {
     "OptimizerWrapper": Case(OptimizerWrapper, OptimizerWrapper),
     "Masking": Case(
         Masking, lambda inner, **kwargs: Masking(inner, 1.0, **kwargs)
     ),
     "Slow": Case(Slow),
+    "TaylorPruning": Case(
+        taylor, lambda inner, **kwargs: taylor(inner, 0, **kwargs), bound=True
+    ),
 }
 
 

@@ -2,5 +2,12 @@
 
 from tfdeep.callbacks.entropy_monitor import BatchEntropyMonitor
 from tfdeep.linearization.scheduler import LinearizationScheduler
+from tfdeep.pruning.scheduler import PruningScheduler
+from tfdeep.pruning.taylor_scheduler import TaylorPruningScheduler
 
-__all__ = ["BatchEntropyMonitor", "LinearizationScheduler"]
+__all__ = [
+    "BatchEntropyMonitor",
+    "LinearizationScheduler",
+    "PruningScheduler",
+    "TaylorPruningScheduler",
+]

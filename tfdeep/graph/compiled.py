@@ -30,7 +30,9 @@ def compile_like(
         The paths of weights for which the optimizer starts from zero.
     """
     settings = compiled_with(model)
-    settings["optimizer"] = optimizer_like(model.optimizer)
+    settings["optimizer"] = optimizer_like(
+        model.optimizer, new.trainable_variables
+    )
     for key in ("metrics", "weighted_metrics"):
         settings[key] = tree.map_structure(_new_metric, settings.get(key))
     new.compile(**settings)
@@ -46,11 +48,29 @@ def compile_like(
     return hand_over(model.optimizer, new.optimizer, sources)
 
 
-def optimizer_like(optimizer: Any) -> Any:
-    """A new optimizer of the same settings, not yet built."""
+def optimizer_like(optimizer: Any, weights: list | None = None) -> Any:
+    """A new optimizer of the same settings, not yet built.
+
+    Args:
+        optimizer: the optimizer, or `None`.
+        weights: what it is going to train, if that is known: wrappers that
+            do not fit them are left out.
+    """
     if optimizer is None:
         return None
-    return type(optimizer).from_config(optimizer.get_config())
+    config = optimizer.get_config()
+    inner = getattr(optimizer, "inner_optimizer", None)
+    if inner is not None and weights is not None:
+        inside = optimizer_like(inner, weights)
+        if not getattr(optimizer, "fits", _always)(weights):
+            return inside
+        name = "optimizer" if "optimizer" in config else "inner_optimizer"
+        config[name] = keras.optimizers.serialize(inside)
+    return type(optimizer).from_config(config)
+
+
+def _always(weights: list) -> bool:
+    return True
 
 
 def _new_metric(metric: Any) -> Any:

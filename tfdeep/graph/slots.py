@@ -42,12 +42,15 @@ def hand_over(old: Any, new: Any, sources: dict[int, Source]) -> list[str]:
 
     Args:
         old: a built optimizer.
-        new: a built optimizer of the same class and settings.
+        new: a built optimizer of the same class and settings, or of that
+            of one inside.
         sources: where the weights of the new one come from, by their `id`.
 
     Returns:
         The paths of the weights for which it starts from zero.
     """
+    while type(old) is not type(new) and hasattr(old, "inner_optimizer"):
+        old = old.inner_optimizer
     theirs, ours = scalars_of(old), scalars_of(new)
     for name, value in ours.items():
         if name in theirs and theirs[name].shape == value.shape:

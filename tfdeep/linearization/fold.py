@@ -1,6 +1,5 @@
 """What is linear in a model, folded away."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -23,6 +22,7 @@ from tfdeep.linearization.folded_layer import (
     normalization_of,
     space_of,
 )
+from tfdeep.report import Report
 
 LINEAR = Registry("linear")
 LINEAR.rule(layers.Identity, SparsePReLU)(True)
@@ -51,7 +51,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Foldable:
+class Foldable(Report):
     """What `tfdeep.linearization.foldable` finds.
 
     Args:
@@ -76,14 +76,19 @@ class Foldable:
             lines.append(f"{' + '.join(fold.paths)} stay: {fold.why}")
         return "\n".join(lines)
 
-    def to_dict(self) -> dict:
-        """All of it, of the types that JSON knows."""
-        return json.loads(json.dumps(asdict(self)))
+    def _content(self) -> dict:
+        return asdict(self)
 
-    def save(self, path) -> None:
-        """Write `to_dict()` as JSON."""
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, indent=2)
+    def _figure(self):
+        """The multiply-adds of what is folded, before and after."""
+        from tfdeep.visualization.bars import bar_chart
+
+        known = [fold for fold in self.folded if fold.multiply_adds]
+        if not known:
+            return None
+        before, after = zip(*(f.multiply_adds for f in known), strict=True)
+        names = [" + ".join(fold.paths) for fold in known]
+        return bar_chart(names, {"before": before, "after": after})
 
 
 def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:

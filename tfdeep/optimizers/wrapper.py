@@ -1,5 +1,6 @@
 """The base of optimizers that are put around another optimizer."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -145,6 +146,17 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         Args:
             variables: the weights.
         """
+
+    def fits(self, variables: Iterable) -> bool:
+        """Whether it can be built on these weights.
+
+        A model that is made from another one is compiled without a wrapper
+        that does not fit it, with what is inside.
+
+        Args:
+            variables: the trainable weights of a model.
+        """
+        return True
 
     def summed(self, gradients: list) -> list:
         """Gradients as dense tensors, summed over the devices of a batch."""

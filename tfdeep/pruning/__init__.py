@@ -16,6 +16,7 @@ from tfdeep.pruning.plan import PruningPlan, load_plan
 from tfdeep.pruning.prune import prune
 from tfdeep.pruning.registry import channel_rule
 from tfdeep.pruning.slimming import Slimming
+from tfdeep.pruning.taylor_pruning import TaylorPruning
 from tfdeep.pruning.verify import Verification, verify
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Scores",
     "Slimming",
     "Taylor",
+    "TaylorPruning",
     "Verification",
     "channel_rule",
     "load_plan",

@@ -55,6 +55,7 @@ class Labels:
         self.parent = [FIXED]
         self.blocks: list[Block] = []
         self._frozen: dict[int, str] = {FIXED: "it is fixed"}
+        self._told_first: dict[int, str] = {}
         self._mixed: dict[int, str] = {}
 
     def new(self, path: str, count: int) -> np.ndarray:
@@ -109,11 +110,9 @@ class Labels:
             reason: why.
             first: boolean, whether this reason is told before others.
         """
-        found = dict.fromkeys(np.unique(labels).tolist(), reason)
-        if first:
-            self._frozen = {**found, **self._frozen, **found}
-        else:
-            self._frozen = {**self._frozen, **found, **self._frozen}
+        reasons = self._told_first if first else self._frozen
+        for label in np.unique(labels).tolist():
+            reasons.setdefault(label, reason)
 
     def mix(self, labels, by: str) -> None:
         """Note that what is left changes where one of these channels goes."""
@@ -122,7 +121,8 @@ class Labels:
 
     def frozen(self) -> dict[int, str]:
         """Why a class stays, by its root; the first reason of its members."""
-        return self._by_root(self._frozen)
+        first = self._by_root(self._told_first)
+        return {**self._by_root(self._frozen), **first}
 
     def mixed(self) -> dict[int, str]:
         """What mixes the channels of a class with others, by its root."""
