@@ -48,6 +48,31 @@ def tour(error, cpu=(1, 1, 0.8, 1, 1, 1)):
     return found
 
 
+def slim(trained, pruned, tuned, left=(0.4, 0.5, 0.5)):
+    """A net without sparsity, and one with it that ends at `tuned`."""
+    return {
+        "conv, no sparsity": {"trained_error": trained, "pruned_error": pruned},
+        "conv, slimming": {
+            "channels_left": left,
+            "pruned_error": LOW,
+            "test_error": tuned,
+        },
+    }
+
+
+def criteria(
+    taylor=LOW, random=HIGH, magnitude=HIGH, pearson=LOW, spearman=LOW
+):
+    """Errors at two shares of the work, of which the larger one counts."""
+    errors = {"Taylor": taylor, "random": random, "magnitude": magnitude}
+    found = {
+        arm: {"pruned_error_0.4": HIGH, "pruned_error_0.7": values}
+        for arm, values in errors.items()
+    }
+    found["Taylor"] |= {"pearson": pearson, "spearman": spearman}
+    return found
+
+
 RESIDUAL = ("plain-20", "plain-56", "residual-20", "residual-56")
 STARTS = ("Keras' default", "LSUV", "AutoInit")
 
@@ -269,6 +294,21 @@ CASES = [
      linear(LOW, HIGH, LOW, LOW, LOW, LOW),
      linear(LOW, LOW, HIGH, HIGH, LOW, LOW),
      linear(LOW, HIGH, LOW, SCATTERED, LOW, LOW)),
+    ("slimming", "half of the channels",
+     slim(LOW, HIGH, LITTLE_ABOVE_LOW), slim(LOW, LOW, HIGH),
+     slim(LOW, LOW, LOW, left=(0.6, 0.6, 0.6))),
+    ("slimming", "sparsity is needed",
+     slim(LOW, HIGH, LOW), slim(LOW, LOW, LOW), slim(LOW, SCATTERED, LOW)),
+    ("taylor", "tracks the oracle",
+     criteria(pearson=(0.97,), spearman=(0.96,)),
+     criteria(pearson=(0.97,), spearman=(0.9,)),
+     criteria(pearson=(0.9,), spearman=(0.97,))),
+    ("taylor", "better than chance",
+     criteria(LOW, HIGH, LOW), criteria(HIGH, LOW, HIGH),
+     criteria(LOW, SCATTERED, HIGH)),
+    ("taylor", "better than magnitude",
+     criteria(LOW, LOW, HIGH), criteria(HIGH, HIGH, LOW),
+     criteria(LOW, HIGH, SCATTERED)),
     ("private", "the pieces help",
      private("test_error", HIGH, HIGH, HIGH, LOW),
      private("test_error", LOW, HIGH, HIGH, HIGH),

@@ -42,7 +42,7 @@ def run(context):
         begin = settings.early_steps * settings.batch_size
         run.fit(x[:begin], y[:begin], batch_size=settings.batch_size)
         graph = ChannelGraph(run.model)
-        changes = Oracle().scores(graph, *sample, batch_size=64)
+        changes = Oracle(verbose=False).scores(graph, *sample, batch_size=64)
         oracle = Scores({name: each**2 for name, each in changes.items()})
         for name, criterion in criteria(run.seed).items():
             scores = criterion.scores(graph, *sample, batch_size=64)
