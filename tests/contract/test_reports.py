@@ -23,7 +23,7 @@ import tfdeep
 import tfdeep.recipes
 from tests.contract.harness import ROOT, targets
 from tfdeep import linearization, models, privacy, pruning, training
-from tfdeep.callbacks import BatchEntropyMonitor
+from tfdeep.callbacks import BatchEntropyMonitor, LinearizationScheduler
 from tfdeep.initializers import GradInit, propagate
 from tfdeep.pruning.selection import SelectionGraph
 from tfdeep.report import Report, plain
@@ -93,11 +93,20 @@ def scores():
     return pruning.Magnitude().scores(channels())
 
 
+def scheduler():
+    found = LinearizationScheduler(0, 1, 0.01)
+    model = linearization.linearize(net())
+    model.compile("sgd", "mse")
+    model.fit(X, targets(8), epochs=2, verbose=0, callbacks=[found])
+    return found
+
+
 REPORTS = {
     "AuditReport": audit,
     "BatchEntropyMonitor": monitor,
     "ChannelGraph": channels,
     "Foldable": lambda: linearization.foldable(in_a_row()),
+    "LinearizationScheduler": scheduler,
     "ModelCount": lambda: models.count(net()),
     "PathLength": lambda: linearization.path_length(net()),
     "PruningPlan": lambda: channels().plan(scores(), ratio=0.5),
@@ -115,6 +124,7 @@ REPORTS = {
 }
 EMPTY = {
     "Foldable": lambda: linearization.foldable(net()),
+    "LinearizationScheduler": lambda: LinearizationScheduler(0, 1, 0.01),
     "PathLength": lambda: linearization.path_length(in_a_row()),
     "BatchEntropyMonitor": lambda: BatchEntropyMonitor(X),
     "ModelCount": lambda: models.counting.ModelCount(()),

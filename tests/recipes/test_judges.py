@@ -2,31 +2,18 @@
 
 import pytest
 
-from tfdeep.recipes import Results, recipes
+from tests.recipes.figures import (
+    HIGH,
+    LITTLE_ABOVE_LOW,
+    LOW,
+    SCATTERED,
+    named,
+    results,
+)
+from tests.recipes.lighter_cases import LIGHTER
+from tfdeep.recipes import recipes
 
-LOW, HIGH = (0.10, 0.11, 0.12), (0.50, 0.51, 0.53)
-# Lower than HIGH in the mean, but not for each seed.
-SCATTERED = (0.05, 0.80, 0.60)
-LITTLE_ABOVE_LOW = (0.105, 0.115, 0.125)
 THIRTY_NETS = [f"net {number}" for number in range(30)]
-
-
-def results(arms):
-    """Results of arms with their metrics, over three seeds."""
-    found = Results()
-    for arm, metrics in arms.items():
-        for metric, values in metrics.items():
-            for seed, value in enumerate(values):
-                found.record(arm, seed, **{metric: value})
-    return found
-
-
-def named(metric, names, *values):
-    """One metric of arms by their names."""
-    return {
-        arm: {metric: each if isinstance(each, tuple) else (each,)}
-        for arm, each in zip(names, values, strict=True)
-    }
 
 
 TOUR = (
@@ -102,21 +89,6 @@ def two(names, metric="test_error", good=LOW, bad=HIGH, unclear=SCATTERED):
         named(metric, names, good, bad),
         named(metric, names, bad, unclear),
     )
-
-
-LINEAR = ("all units", "plain, depth 2", "early, strength 1",
-          "late, strength 1", "easy task, early, strength 1",
-          "easy task, late, strength 1")  # fmt: skip
-SHORT, LONG = (2.0, 2.0, 2.0), (8.0, 8.0, 8.0)
-
-
-def linear(*errors, late=SHORT):
-    """Errors of the nets, all but the first of a short path length."""
-    found = named("test_error", LINEAR, *errors)
-    lengths = (LONG, SHORT, SHORT, late, SHORT, SHORT)
-    for arm, length in zip(LINEAR, lengths, strict=True):
-        found[arm]["path_length"] = length
-    return found
 
 
 DROPOUT = ("no dropout", "dropout")
@@ -254,21 +226,6 @@ CASES = [
     ("capsules", "flat memory", named("memory_mib", MEMORY, 60, 220, 43, 50),
      named("memory_mib", MEMORY, 60, 220, 43, 60),
      named("memory_mib", MEMORY, 60, 90, 43, 50)),
-    ("linearization", "shallow at little loss",
-     linear(LOW, HIGH, HIGH, LITTLE_ABOVE_LOW, LOW, LOW),
-     linear(LOW, LOW, LOW, HIGH, LOW, LOW),
-     linear(LOW, LOW, LOW, LOW, LOW, LOW, late=LONG)),
-    ("linearization", "late beats early",
-     linear(LOW, LOW, HIGH, LOW, LOW, LOW),
-     linear(LOW, HIGH, LOW, HIGH, LOW, LOW),
-     linear(LOW, LOW, HIGH, SCATTERED, LOW, LOW)),
-    ("linearization", "vanishes on an easy task",
-     linear(LOW, LOW, HIGH, LOW, LOW, LOW),
-     linear(LOW, LOW, HIGH, LOW, HIGH, LOW)),
-    ("linearization", "beats plain nets",
-     linear(LOW, HIGH, LOW, LOW, LOW, LOW),
-     linear(LOW, LOW, HIGH, HIGH, LOW, LOW),
-     linear(LOW, HIGH, LOW, SCATTERED, LOW, LOW)),
     ("private", "the pieces help",
      private("test_error", HIGH, HIGH, HIGH, LOW),
      private("test_error", LOW, HIGH, HIGH, HIGH),
@@ -289,6 +246,7 @@ CASES = [
     ("private", "the audits stay below",
      private("audited_epsilon", *[[(0.9,), (7.0,)]] * 4),
      private("audited_epsilon", *[[(1.1,), (7.0,)]] * 4)),
+    *LIGHTER,
 ]  # fmt: skip
 
 

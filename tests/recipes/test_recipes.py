@@ -58,6 +58,9 @@ TINY = {
     "turns": 1,
     "plain_depths": (1,),
     "strengths": (0.1,),
+    "tune_epochs": 1,
+    "early_steps": 1,
+    "shares": (0.7,),
 }
 SPECIAL = {
     "autoinit": {"rates": (0.5,)},

@@ -186,6 +186,7 @@ class _Row:
         affine: what it computes.
         last: the last call with weights.
         cost: the multiply-adds of all of them.
+        cheapest: the same, with what was folded so far.
         pays: whether it is more than the first call, and is worth it.
         through: the input that a sum hands on, by the `id` of its call.
     """
@@ -194,6 +195,7 @@ class _Row:
     affine: Affine
     last: Call
     cost: float
+    cheapest: float
     pays: bool = False
     through: dict[int, Any] = field(default_factory=dict)
 
@@ -279,10 +281,10 @@ class _Folding:
         """As many calls as become one with the given one, where that pays.
 
         What does not pay by itself may do so with what follows: it is folded
-        on trial.
+        on trial, as long as nothing before it does.
         """
         cost = _cost(call, math.prod(call.operation.kernel.shape))
-        best = row = _Row([call], affine_of(call), call, cost)
+        best = row = _Row([call], affine_of(call), call, cost, cost)
         affine, tensor = row.affine, call.outputs[0]
         passed: list[Call] = []
         doubts: list[Fold] = []
@@ -308,7 +310,9 @@ class _Folding:
                     best, doubts = row, []
                 else:
                     doubts.append(_too_costly(row))
-                    if row.affine.kernel.size > MOST_TIMES * _size(row):
+                    larger = row.affine.kernel.size > MOST_TIMES * _size(row)
+                    # What follows something worthwhile may do so by itself.
+                    if best.pays or larger:
                         break
             tensor = following.outputs[0]
         self.left += doubts[:1]
@@ -339,11 +343,18 @@ class _Folding:
         if not _of_a_kind(row.last, following):
             raise NotExact("they are of two kinds")
         both = composed(affine, affine_of(following))
-        longer = replace(row, last=following)
-        longer.cost = row.cost * _growth(row.last, following)
-        longer.cost += _cost(following, math.prod(operation.kernel.shape))
+        growth = _growth(row.last, following)
+        more = _cost(following, math.prod(operation.kernel.shape))
+        longer = replace(
+            row,
+            last=following,
+            cost=row.cost * growth + more,
+            cheapest=row.cheapest * growth + more,
+        )
         longer.take(calls, both)
-        longer.pays = self.always or _after(longer) < longer.cost
+        longer.pays = self.always or _after(longer) < longer.cheapest
+        if longer.pays:
+            longer.cheapest = _after(longer)
         return longer
 
 

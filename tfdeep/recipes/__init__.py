@@ -40,6 +40,8 @@ MODULES = [
     "tfdeep.recipes.relay",
     "tfdeep.recipes.capsules",
     "tfdeep.recipes.linearization",
+    "tfdeep.recipes.slimming",
+    "tfdeep.recipes.taylor",
     "tfdeep.recipes.private",
 ]
 
