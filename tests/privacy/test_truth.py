@@ -8,6 +8,7 @@ from keras import layers, ops
 from tfdeep import privacy
 from tfdeep.privacy import truth
 from tfdeep.privacy.per_example.gradients import Gradients, Instances
+from tfdeep.privacy.per_example.vectorized import Vectorized
 
 X = np.array([[1, -1, 2, -2, 3, -3, 0.5, -0.5]], "float32")
 Y = np.ones((1, 2), "float32")
@@ -76,3 +77,43 @@ def test_the_loss_is_made_without_the_model(model):
     model.base.layers[0].call = lambda x: calls.append(x) or call(x)
     model._make_loss(X, Y, None)
     assert all(isinstance(each, keras.KerasTensor) for each in calls)
+
+
+def traced_step(model):
+    """A step in a program of one's own."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.function(model.train_step)((tf.constant(X), tf.constant(Y)))
+        return
+    import jax
+
+    model.optimizer.build(model.base.trainable_variables)
+    state = tuple(
+        [v.value for v in variables]
+        for variables in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        )
+    )
+    jax.jit(model.train_step)(state, (X, Y))
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize(
+    "use", [lambda model: model.clipped_sum(X, Y), traced_step]
+)
+def test_it_is_made_at_any_first_use(use, recurrent, model):
+    """Also where gradients are not recorded otherwise, and of loops."""
+    if recurrent:
+        stack = [layers.Reshape((4, 2)), layers.LSTM(3), layers.Dense(2)]
+        base = keras.Sequential([keras.Input((8,)), *stack])
+        model = privacy.PrivateModel(base, mechanism=model.mechanism)
+        model.compile("sgd", "mse")
+    engine = model._private.engine
+    model._private.engine = Otherwise(engine, factor=1.1)
+    with pytest.warns(UserWarning, match="came out otherwise"):
+        use(model)
+    assert isinstance(model._private.engine, Vectorized)

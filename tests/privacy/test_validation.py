@@ -18,8 +18,12 @@ def test_a_trial_finds_what_no_rule_knows(private, data, monkeypatch):
     # As if the table had been wrong.
     for name in ("has_line", "is_genuine"):
         monkeypatch.setattr(isolation, name, lambda thing: True)
-    with pytest.raises(NotPrivateError, match="Example 0 was exchanged"):
+    with pytest.warns(UserWarning, match="came out otherwise"):
         privacy.validate(private(Mixes()), batch)
+    unchecked = private(Mixes())
+    unchecked._private.checked = True  # As if that had not been seen.
+    with pytest.raises(NotPrivateError, match="Example 0 was exchanged"):
+        privacy.validate(unchecked, batch)
     privacy.validate(private(Mixes(), method="vectorized"), batch)
     privacy.validate(private(layers.Dropout(0.5, seed=1)), batch)
 

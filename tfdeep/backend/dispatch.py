@@ -1,7 +1,9 @@
 """The primitives that are written once per backend."""
 
 import contextlib
+import functools
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 from keras import ops
@@ -176,16 +178,20 @@ def runs_eagerly() -> bool:
 def at_once(function, *arguments):
     """Call a function that is called once only, in the way that starts soonest.
 
-    It is called now, also while something is being traced; on JAX in a thread
-    of its own.
+    It is called now, also while something is being traced, in a thread: what is
+    traced, and what records gradients, belongs to one. `outside_of_traces` is
+    no help for functions that differentiate: TensorFlow records nothing there,
+    so that all gradients are 0, and JAX fails at loops.
 
     Args:
         function: of nested structures of tensors, to one.
         *arguments: its arguments; `None` may be among the leaves.
     """
+    call = function
     if keras.backend.backend() == "jax":
-        return _module("at_once").at_once(function, *arguments)
-    return function(*arguments)
+        call = functools.partial(_module("at_once").at_once, function)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call, *arguments).result()
 
 
 def outside_of_traces():

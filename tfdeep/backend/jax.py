@@ -1,7 +1,6 @@
 """The primitives of `tfdeep.backend` on JAX."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import keras
@@ -70,13 +69,6 @@ def has_accelerator() -> bool:
 
 
 def at_once(function, *arguments):
-    # What is being traced belongs to a thread. To evaluate at once within a
-    # trace, as `outside_of_traces` does, is no help: gradients of loops fail.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_compiled, function, arguments).result()
-
-
-def _compiled(function, arguments):
     # Operation by operation, each would be compiled.
     traced = jax.jit(function).lower(*arguments)
     if has_accelerator():
