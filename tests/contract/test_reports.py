@@ -22,9 +22,10 @@ from keras import layers
 import tfdeep
 import tfdeep.recipes
 from tests.contract.harness import ROOT, targets
-from tfdeep import models, privacy, training
+from tfdeep import models, privacy, pruning, training
 from tfdeep.callbacks import BatchEntropyMonitor
 from tfdeep.initializers import GradInit, propagate
+from tfdeep.pruning.selection import SelectionGraph
 from tfdeep.report import Report, plain
 
 X = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
@@ -78,14 +79,26 @@ def grad_init():
     return init.report
 
 
+def channels():
+    return pruning.ChannelGraph(net())
+
+
+def scores():
+    return pruning.Magnitude().scores(channels())
+
+
 REPORTS = {
     "AuditReport": audit,
     "BatchEntropyMonitor": monitor,
+    "ChannelGraph": channels,
     "ModelCount": lambda: models.count(net()),
+    "PruningPlan": lambda: channels().plan(scores(), ratio=0.5),
     "Reach": lambda: training.describe_reach(net()),
     "ResidualBranches": lambda: models.find_residual_branches(residual()),
     "Results": results,
     "ScaleReport": grad_init,
+    "Scores": scores,
+    "SelectionGraph": lambda: SelectionGraph(net(), ()),
     "SignalReport": lambda: propagate(net(), draws=1),
     "Statement": lambda: privacy.Plan(
         100, 10, 20, 1e-5, noise_multiplier=2.0

@@ -287,6 +287,17 @@ def test_compiled_half_precision_and_files(tmp_path):
     )
 
 
+def test_what_computes_in_its_own_way_is_left():
+    class Twice(layers.Dense):
+        def call(self, inputs, training=None):
+            return 2.0 * super().call(inputs)
+
+    check(chain((4,), Twice(30), layers.Dense(2)), 2)
+    model = chain((8,), layers.Dense(32), layers.Dense(8))
+    model.layers[0].quantize("int8")
+    assert foldable(model).folded == ()
+
+
 def test_the_report(tmp_path):
     model = chain((9, 9, 4), layers.Conv2D(4, 3), layers.Conv2D(4, 3))
     found = foldable(model)

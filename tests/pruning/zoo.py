@@ -146,6 +146,22 @@ def attention():
     return keras.Model(i, layers.Dense(3)(layers.GlobalMaxPooling1D()(x)))
 
 
+def attention_by_hand():
+    """Heads made by reshapes; the values of each have channels of their own."""
+    i = keras.Input((4, 6))
+    x = layers.Dense(12, name="embed")(i)
+
+    def heads(name):
+        y = ops.reshape(layers.Dense(24, name=name)(x), (-1, 4, 3, 8))
+        return ops.transpose(y, (0, 2, 1, 3))
+
+    q = heads("q")
+    w = ops.softmax(ops.matmul(q, ops.transpose(q, (0, 1, 3, 2))))
+    y = ops.transpose(ops.matmul(w, heads("v")), (0, 2, 1, 3))
+    y = layers.Dense(12, name="o")(ops.reshape(y, (-1, 4, 24)))
+    return keras.Model(i, layers.Dense(2)(ops.mean(x + y, axis=1)))
+
+
 def cross():
     i, j = keras.Input((5, 4)), keras.Input((3, 6))
     q, k = layers.Dense(8, name="q")(i), layers.Dense(6, name="k")(j)
@@ -236,6 +252,7 @@ EXACT = {
     "squeeze_excite": (squeeze_excite, 12),
     "generator": (generator, 10),
     "attention": (attention, 24),
+    "attention_by_hand": (attention_by_hand, 20),
     "cross": (cross, 25),
     "recurrent": (recurrent, 21),
     "shared": (shared, 21),

@@ -197,11 +197,7 @@ def _undone_loop(call, coupling, x, weights, states, shared, every):
             slot, end, *inputs = inputs
             pair, new = step(carry[:2], inputs)
             kept = [
-                ops.scatter_update(
-                    held,
-                    ops.reshape(slot, (1, 1)),
-                    ops.where(end, x, ops.take(held, slot, axis=0))[None],
-                )
+                _kept(held, slot, ops.where(end, x, _at(held, slot)))
                 for held, x in zip(carry[2:], pair, strict=True)
             ]
             return [*pair, *kept], new
@@ -218,7 +214,7 @@ def _undone_loop(call, coupling, x, weights, states, shared, every):
         def from_kept(carry, inputs):
             slot, end, *inputs = inputs
             pair = [
-                ops.where(end, ops.take(held, slot, axis=0), x)
+                ops.where(end, _at(held, slot), x)
                 for held, x in zip(kept[2:], carry[:2], strict=True)
             ]
             return undone([*pair, *carry[2:]], inputs)
@@ -233,6 +229,18 @@ def _undone_loop(call, coupling, x, weights, states, shared, every):
         forward, backward, [x, *weights], [*shared, *states]
     )
     return y, new
+
+
+def _at(held, slot):
+    """Entry `slot` of what is kept."""
+    start = (slot, *[0] * (len(held.shape) - 1))
+    return ops.slice(held, start, (1, *ops.shape(held)[1:]))[0]
+
+
+def _kept(held, slot, x):
+    """What is kept, with x as entry `slot`."""
+    start = (slot, *[0] * (len(held.shape) - 1))
+    return ops.slice_update(held, start, x[None])
 
 
 def _undo_step(call, coupling, count, shared):

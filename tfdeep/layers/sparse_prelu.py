@@ -46,6 +46,16 @@ def linearity_penalty(slopes, free, power: float, threshold: float):
     return ops.sum(ops.where(counts, found, ops.zeros_like(found)))
 
 
+class _Penalty(keras.regularizers.Regularizer):
+    """The penalty of a layer; a function will not do for Keras 3.13."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, x):
+        return self.layer.penalty(x)
+
+
 @keras.saving.register_keras_serializable(package="tfdeep")
 class SparsePReLU(keras.layers.Layer):
     """A ReLU that training may turn into the identity, channel by channel.
@@ -163,7 +173,7 @@ class SparsePReLU(keras.layers.Layer):
             name="slopes",
             shape=self._shape(input_shape),
             initializer=keras.initializers.Constant(self.negative_slope),
-            regularizer=self.penalty,
+            regularizer=_Penalty(self),
             autocast=False,  # In half precision 1 - threshold is no number.
         )
         self.frozen = self._state("frozen", self.slopes.shape, 0.0)

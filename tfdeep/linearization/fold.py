@@ -6,40 +6,30 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import keras
-import numpy as np
-from keras import layers, ops, tree
+from keras import layers, tree
 
 from tfdeep.checks import check_boolean
-from tfdeep.graph import Call, Edited, graph_of, rewrite
+from tfdeep.graph import Call, graph_of, rewrite
 from tfdeep.graph.registry import Registry
 from tfdeep.graph.trace import ends
 from tfdeep.inside import is_graph
-from tfdeep.layers.grouped_conv import GroupedConv2D
 from tfdeep.layers.sparse_prelu import SparsePReLU
-from tfdeep.linearization.affine import (
-    Affine,
-    NotExact,
-    composed,
-    of_depthwise,
-    without_groups,
+from tfdeep.linearization.affine import Affine, NotExact, composed
+from tfdeep.linearization.folded_layer import (
+    AFFINE,
+    affine_of,
+    called,
+    is_affine,
+    normalization_of,
+    space_of,
 )
 
-AFFINE = Registry("affine")
-AFFINE.rule(layers.Dense)("dense")
-AFFINE.rule(layers.Conv1D, layers.Conv2D, layers.Conv3D, GroupedConv2D)("conv")
-AFFINE.rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)("depthwise")
 LINEAR = Registry("linear")
 LINEAR.rule(layers.Identity, SparsePReLU)(True)
 NORMALIZATION = Registry("normalization")
 NORMALIZATION.rule(layers.BatchNormalization)(True)
 # A kernel so much larger than its parts is not tried to be made still larger.
 MOST_TIMES = 32
-CONVOLUTIONS = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}
-PADDINGS = {
-    1: layers.ZeroPadding1D,
-    2: layers.ZeroPadding2D,
-    3: layers.ZeroPadding3D,
-}
 
 
 @dataclass(frozen=True)
@@ -234,7 +224,7 @@ class _Folding:
     def __call__(self, call: Call, args: tuple, kwargs: dict):
         key = id(call.outputs[0])
         if key in self.heads:
-            return _layer_call(self.heads[key], args[0])
+            return self._called(self.heads[key], args[0])
         if key in self.gone:
             new = [
                 each
@@ -261,11 +251,15 @@ class _Folding:
         kept = {id(tensor) for tensor in tree.flatten(outputs)}
         done: set[int] = set()
         for call in calls:
-            if id(call) not in done and AFFINE.find(call.operation):
+            if id(call) not in done and is_affine(call.operation):
                 row = self._row(call, users, kept)
                 done.update(map(id, row.calls))
                 if row.pays:
                     self._fold(row)
+
+    def _called(self, row: _Row, inputs: Any) -> Any:
+        first, last = row.calls[0].operation, row.last.operation
+        return called(row.affine, first, last, inputs)
 
     def _fold(self, row: _Row) -> None:
         first, *rest = row.calls
@@ -285,7 +279,7 @@ class _Folding:
         cost = _cost(call, math.prod(call.operation.kernel.shape))
         best = row = _Row([call], affine_of(call), call, cost)
         affine, tensor = row.affine, call.outputs[0]
-        passed: list = []
+        passed: list[Call] = []
         doubts: list[Fold] = []
         while not _is_activated(row.last):
             after = users.get(id(tensor), [])
@@ -295,7 +289,7 @@ class _Folding:
             operation = following.operation
             passed = [*passed, following]
             if _normalizes(following, row.last):
-                affine = affine.scaled(*_normalization(operation))
+                affine = affine.scaled(*normalization_of(operation))
             elif not _is_linear(operation):
                 try:
                     row = self._longer(row, affine, passed, tensor)
@@ -333,7 +327,7 @@ class _Folding:
             longer.take(calls, affine.with_identity())
             longer.pays = row.pays or len(row.calls) == 1
             return longer
-        if not AFFINE.find(operation):
+        if not is_affine(operation):
             if isinstance(operation, layers.Dropout):
                 raise NotExact("dropout lies between, which acts in training")
             raise NotExact
@@ -355,7 +349,7 @@ def _after(row: _Row) -> float:
 
 def _size(row: _Row) -> int:
     """The weights of the kernels of a row."""
-    weighted = [c for c in row.calls if AFFINE.find(c.operation)]
+    weighted = [c for c in row.calls if is_affine(c.operation)]
     return sum(math.prod(c.operation.kernel.shape) for c in weighted)
 
 
@@ -365,40 +359,9 @@ def _too_costly(row: _Row) -> Fold:
     return Fold(_paths(row.calls), _kind(row.affine), costs, why)
 
 
-def affine_of(call: Call) -> Affine:
-    """What a layer with weights computes before its activation."""
-    layer = call.operation
-    kernel = ops.convert_to_numpy(layer.kernel).astype("float64")
-    kind = AFFINE.find(layer)
-    if kind == "depthwise":
-        kernel = of_depthwise(kernel)
-    elif kind == "conv":
-        kernel = without_groups(kernel, layer.groups)
-    bias = np.zeros(kernel.shape[-1])
-    if layer.use_bias:
-        bias += ops.convert_to_numpy(layer.bias)
-    if kind == "dense":
-        return Affine(kernel, bias)
-    return Affine(
-        kernel,
-        bias,
-        tuple(layer.strides),
-        tuple(layer.dilation_rate),
-        layer.padding,
-        _space(call.inputs[0], layer),
-    )
-
-
-def _space(tensor: Any, layer: Any) -> tuple:
-    """The sizes of a tensor in space."""
-    if getattr(layer, "data_format", None) == "channels_first":
-        return tuple(tensor.shape[2:])
-    return tuple(tensor.shape[1:-1])
-
-
 def _places(call: Call) -> int | None:
     """The number of places of the output; `None` where it is unknown."""
-    space = _space(call.outputs[0], call.operation)
+    space = space_of(call.outputs[0], call.operation)
     return None if None in space else math.prod(space)
 
 
@@ -455,19 +418,6 @@ def _normalizes(call: Call, last: Call) -> bool:
     return call.operation.axis % rank == (1 if first else rank - 1)
 
 
-def _normalization(layer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Factor and shift of each channel, with the moving statistics."""
-
-    def of(weight, otherwise):
-        if weight is None:
-            return otherwise
-        return ops.convert_to_numpy(weight).astype("float64")
-
-    variance = of(layer.moving_variance, 1.0) + layer.epsilon
-    factor = of(layer.gamma, 1.0) / np.sqrt(variance)
-    return factor, of(layer.beta, 0.0) - factor * of(layer.moving_mean, 0.0)
-
-
 def _paths(calls: list[Call]) -> tuple[str, ...]:
     return tuple(c.path for c in calls if not _is_unit(c.operation))
 
@@ -479,53 +429,3 @@ def _kind(affine: Affine) -> str:
     sizes = "x".join(map(str, affine.sizes))
     padded = ", with zeros put around" if affine.pads else ""
     return f"a Conv{len(affine.sizes)}D of {sizes}{padded}"
-
-
-def _layer_call(row: _Row, inputs: Any) -> Any:
-    """The call of the layer that a row becomes."""
-    first, last, affine = row.calls[0].operation, row.last.operation, row.affine
-    settings = {
-        "activation": last.activation,
-        "use_bias": bool(first.use_bias or last.use_bias or affine.bias.any()),
-        "name": first.name,
-        "dtype": last.dtype_policy,
-    }
-    rank = len(affine.sizes)
-    kernel, dilation = affine.kernel, affine.dilation
-    if not rank:
-        layer = layers.Dense(kernel.shape[-1], **settings)
-    else:
-        if max(affine.strides) > 1 and max(dilation) > 1:
-            kernel, dilation = _spread(kernel, dilation), (1,) * rank
-        if affine.pads and np.any(affine.pads):
-            pads = affine.pads[0] if rank == 1 else affine.pads
-            inputs = PADDINGS[rank](
-                pads,
-                data_format=last.data_format,
-                name=f"{first.name}_padding",
-                dtype=last.dtype_policy,
-            )(inputs)
-        layer = CONVOLUTIONS[rank](
-            kernel.shape[-1],
-            kernel.shape[:-2],
-            strides=affine.strides,
-            padding=affine.padding,
-            dilation_rate=dilation,
-            data_format=last.data_format,
-            **settings,
-        )
-    outputs = layer(inputs)
-    layer.trainable = first.trainable or last.trainable
-    layer.kernel.assign(kernel)
-    if settings["use_bias"]:
-        layer.bias.assign(affine.bias)
-    return Edited(outputs)
-
-
-def _spread(kernel: np.ndarray, dilation: tuple[int, ...]) -> np.ndarray:
-    """A kernel with the zeros of its dilation written out."""
-    *sizes, inputs, outputs = kernel.shape
-    reach = [(k - 1) * d + 1 for k, d in zip(sizes, dilation, strict=True)]
-    full = np.zeros((*reach, inputs, outputs))
-    full[tuple(slice(None, None, d) for d in dilation)] = kernel
-    return full

@@ -55,7 +55,12 @@ class Costs:
         for axis in graph.axes:
             self._axes[id(axis.variable)].append((axis.axis, axis.labels))
         self._terms: list[Term] = []
+        self._products: list[tuple] = []
         self._fixed = 0.0
+        tracer = graph.tracer
+        self._made = {
+            place: tracer.known[key] for key, place in tracer.places.items()
+        }
         self.unknown: list[str] = []
         self.sized = True
         inputs = tree.flatten(graph.graph.inputs)
@@ -92,13 +97,22 @@ class Costs:
         kernels = [
             v
             for v in getattr(call.operation, "weights", [])
-            if len(v.shape) > 1 and id(v) in self._axes
+            if len(v.shape) > 1 and id(v) in self._axes and v.name != "bias"
         ]
         size = sum(math.prod(v.shape) for v in kernels)
         if not size:
-            self._fixed += found
+            self._count_product(call, found)
         for kernel in kernels:
             self._terms.append(Term(id(call.operation), found / size, kernel))
+
+    def _count_product(self, call: Call, found: int) -> None:
+        """Of a product of tensors, by the channels that it hands on."""
+        channels = self._made.get((call.path, 0))
+        if found and channels is not None:
+            labels = channels.labels
+            self._products.append((found / len(labels), labels))
+        else:
+            self._fixed += found
 
     def _size(self, variable, lost, axes=None) -> int:
         """The number of values of a variable that are left."""
@@ -125,6 +139,10 @@ class Costs:
         found = self._fixed + sum(
             term.times * self._size(term.variable, lost, term.axes)
             for term in self._terms
+        )
+        found += sum(
+            times * np.count_nonzero(~lost[labels])
+            for times, labels in self._products
         )
         return round(found)
 

@@ -69,8 +69,9 @@ class SelectionGraph(ChannelGraph):
         """Channels of its own, gathered from those of the input."""
         layer, rank = call.layer, len(call.shapes[0])
         before = call.on(call.inputs[0], layer.axis, rank)
-        if before is None:
-            return rule_for(layer)(call)
+        rule = rule_for(layer)
+        if before is None and rule is not None:
+            return rule(call)
         axis = layer.axis % rank
         behind = call.new(len(before))
         for variable in layer.variables:

@@ -192,8 +192,8 @@ class Slimming:
             if any(id(member.variable) in chosen for member in group.members)
         }
         scores = BatchNormScale().scores(graph)
-        scores = {name: s for name, s in scores.items() if name in named}
-        plan = graph.plan(scores, ratio=ratio)
+        meant = {name: s for name, s in scores.items() if name in named}
+        plan = graph.plan(meant, ratio=ratio)
         return compact(graph, gone_in(graph, plan.removed))
 
     def normalizations(self, model: keras.Model) -> list:

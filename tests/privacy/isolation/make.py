@@ -37,6 +37,9 @@ def found() -> tuple[dict, dict]:
             except Mixes as reason:
                 bad[name] = str(reason)
                 continue
+            except Exception as error:  # It does not run on this backend.
+                bad[name] = f"{type(error).__name__}: {str(error)[:200]}"
+                continue
             good.update(dict.fromkeys(map(type, layers_of(model))))
     names = {*bad, *WITHOUT}
     kept = [

@@ -137,8 +137,12 @@ def compiled(run, model, training):
         return run
     import jax
 
+    from tfdeep.backend.jax import QUICKLY
+
     programs = _programs.setdefault(model, {})
-    return programs.setdefault(training, jax.jit(run))
+    if training not in programs:
+        programs[training] = jax.jit(run, compiler_options=QUICKLY)
+    return programs[training]
 
 
 def compare(before, after, rows, places, what: str) -> None:

@@ -8,6 +8,7 @@ from keras import layers
 from tests.helpers import arrays, images
 from tests.privacy.per_example.test_layers import batch, sequential
 from tests.privacy.reference import check, cross_entropy
+from tfdeep.callbacks import LinearizationScheduler
 from tfdeep.layers import SparsePReLU
 from tfdeep.privacy import PrivateModel
 
@@ -41,3 +42,18 @@ def test_a_strength_that_is_written_is_used_by_the_next_step(budget):
     model.fit(x, y, batch_size=8, steps_per_epoch=1, verbose=0)
     moved = arrays([unit.slopes])[0] - before
     assert (moved > 0.02).all()
+
+
+def test_a_private_fit_makes_units_linear(budget):
+    base = keras.Sequential([keras.Input((3,)), layers.Dense(3), SparsePReLU()])
+    model = PrivateModel(base, plan=budget(noise_multiplier=0.1))
+    model.compile(keras.optimizers.SGD(0.1), cross_entropy())
+    history = model.fit(
+        *(images(32, 3), np.arange(32) % 3),
+        batch_size=8,
+        epochs=3,
+        verbose=0,
+        callbacks=[LinearizationScheduler(1, 3, 20.0)],
+    ).history
+    assert history["active_units"] == [3.0, 0.0, 0.0]
+    assert history["path_length"][-1] == 0.0

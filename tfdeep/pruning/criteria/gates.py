@@ -17,6 +17,7 @@ from tfdeep.graph import Call, Edited, rewrite
 from tfdeep.pruning.channels import ChannelGraph
 from tfdeep.pruning.compact import Compacting
 from tfdeep.pruning.criteria.batches import in_mode
+from tfdeep.untracked import Untracked
 
 
 class Gates:
@@ -190,12 +191,12 @@ class _Gate(keras.layers.Layer):
 
     def __init__(self, variable: keras.Variable, axis: int, numbers):
         super().__init__(dtype=variable.dtype, autocast=False)
-        self.gates = lambda: variable  # Keras would track it.
+        self.gates = Untracked(variable)
         self.axis = axis
         self.numbers = numbers
 
     def call(self, inputs):
-        z = ops.convert_to_tensor(self.gates().value)
+        z = ops.convert_to_tensor(self.gates.value.value)
         z = ops.concatenate([z, ops.ones((1,), z.dtype)])
         z = ops.take(z, self.numbers % z.shape[0])
         shape = [1] * len(inputs.shape)
