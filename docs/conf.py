@@ -68,6 +68,12 @@ nitpick_ignore_regex = [
     (r"py:class", r"tfdeep\.privacy\.sampling\.PoissonBatches"),
     (r"py:class", r"tfdeep\.layers\.seed_state\.SavesSeedState"),
     (r"py:class", r"tfdeep\.training\.wrapper\.TrainingWrapper"),
+    # What reports have in common, and what functions return.
+    (r"py:class", r"tfdeep\.report\.Report"),
+    (r"py:class", r"tfdeep\.initializers\.scale_report\.ScaleReport"),
+    (r"py:class", r"tfdeep\.privacy\.statement\.Statement"),
+    (r"py:class", r"tfdeep\.pruning\.call\.(Axis|Record)"),
+    (r"py:class", r"tfdeep\.pruning\.slimming_monitor\.SlimmingMonitor"),
     # What recipes are handed by their runner.
     (r"py:class", r"(.*\.)?(Context|Entry)"),
     (r"py:.*", r"(collections\.abc|dataclasses|pathlib|typing)\..*"),

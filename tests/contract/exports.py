@@ -143,6 +143,7 @@ PLAIN = {
     "tests/losses/test_margin.py": ["losses.margin_loss"],
     "tests/models/test_architecture.py": ["models.Architecture"],
     "tests/models/test_counting.py": [
+        "models.LayerCount",
         "models.ModelCount",
         "models.count",
         "models.count_rule",

@@ -22,8 +22,8 @@ from keras import layers
 import tfdeep
 import tfdeep.recipes
 from tests.contract.harness import ROOT, targets
-from tfdeep import models, privacy, pruning, training
-from tfdeep.callbacks import BatchEntropyMonitor
+from tfdeep import linearization, models, privacy, pruning, training
+from tfdeep.callbacks import BatchEntropyMonitor, LinearizationScheduler
 from tfdeep.initializers import GradInit, propagate
 from tfdeep.pruning.selection import SelectionGraph
 from tfdeep.report import Report, plain
@@ -83,15 +83,32 @@ def channels():
     return pruning.ChannelGraph(net())
 
 
+def in_a_row():
+    """Two layers that are one, in fewer multiply-adds."""
+    wide = [layers.Dense(9), layers.Dense(3)]
+    return keras.Sequential([keras.Input((6,)), *wide])
+
+
 def scores():
     return pruning.Magnitude().scores(channels())
+
+
+def scheduler():
+    found = LinearizationScheduler(0, 1, 0.01)
+    model = linearization.linearize(net())
+    model.compile("sgd", "mse")
+    model.fit(X, targets(8), epochs=2, verbose=0, callbacks=[found])
+    return found
 
 
 REPORTS = {
     "AuditReport": audit,
     "BatchEntropyMonitor": monitor,
     "ChannelGraph": channels,
+    "Foldable": lambda: linearization.foldable(in_a_row()),
+    "LinearizationScheduler": scheduler,
     "ModelCount": lambda: models.count(net()),
+    "PathLength": lambda: linearization.path_length(net()),
     "PruningPlan": lambda: channels().plan(scores(), ratio=0.5),
     "Reach": lambda: training.describe_reach(net()),
     "ResidualBranches": lambda: models.find_residual_branches(residual()),
@@ -106,6 +123,9 @@ REPORTS = {
     "Verification": lambda: propagate(net(), draws=1).verify(X, draws=2),
 }
 EMPTY = {
+    "Foldable": lambda: linearization.foldable(net()),
+    "LinearizationScheduler": lambda: LinearizationScheduler(0, 1, 0.01),
+    "PathLength": lambda: linearization.path_length(in_a_row()),
     "BatchEntropyMonitor": lambda: BatchEntropyMonitor(X),
     "ModelCount": lambda: models.counting.ModelCount(()),
     "ResidualBranches": lambda: models.find_residual_branches(net()),

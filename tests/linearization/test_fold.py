@@ -87,6 +87,11 @@ def test_an_inverted_residual_pays_as_a_whole_alone():
     model = chain((6, 6, 8), *block)
     new = check(model, 1)
     assert new.layers[0].kernel_size == (3, 3)
+    twice = [type(x).from_config(x.get_config()) for x in [*block, *block]]
+    for number, layer in enumerate(twice):
+        layer.name = f"layer_{number}"
+    new = check(chain((20, 20, 8), *twice), 2)  # A 5x5 would cost more again.
+    assert [x.kernel_size for x in new.layers] == [(3, 3)] * 2
     pair = chain((6, 6, 8), *block[:3])
     (left,) = foldable(pair).left
     assert "costs more" in left.why

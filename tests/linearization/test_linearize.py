@@ -272,9 +272,9 @@ def dense():
     [
         (lambda: linearize(no_relu()), ValueError, "left_alone"),
         (lambda: linearize(dense(), exclude=["dense"]), ValueError, "ReLU"),
-        (lambda: linearize(dense(), exclude=["none"]), ValueError, "exclude"),
+        (lambda: linearize(dense(), exclude=["none"]), ValueError, "none"),
         (lambda: linearize(dense(), exclude="dense"), TypeError, "exclude"),
-        (lambda: linearize(dense(), exclude=[3]), TypeError, "exclude"),
+        (lambda: linearize(dense(), exclude=[3]), TypeError, "pattern"),
         (lambda: linearize(dense(), strength=-1), ValueError, "strength"),
         (lambda: linearize(layers.Dense(3)), TypeError, "keras.Model"),
         (lambda: left_alone(layers.Dense(3)), TypeError, "keras.Model"),

@@ -179,9 +179,10 @@ def test_a_model_without_a_path_length_is_trained_without_it():
 
 def test_it_draws_layers_by_epochs(tmp_path):
     scheduler = LinearizationScheduler(0, 2, 1.0)
-    assert scheduler.plot() is None
+    with pytest.raises(ValueError, match="something to draw"):
+        scheduler.plot()
     fit(net(), scheduler, 2)
-    scheduler.plot(tmp_path / "active.png", "a net")
+    scheduler.plot(tmp_path / "active.png")
     assert (tmp_path / "active.png").stat().st_size > 1000
 
 

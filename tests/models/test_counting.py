@@ -18,7 +18,14 @@ from tfdeep.layers import (
     PreActivationBlock,
     StochasticDepth,
 )
-from tfdeep.models import ModelCount, ResNet, count, count_rule, multiply_adds
+from tfdeep.models import (
+    LayerCount,
+    ModelCount,
+    ResNet,
+    count,
+    count_rule,
+    multiply_adds,
+)
 
 
 def sequential(*layers, shape=(8, 6, 4)):
@@ -178,6 +185,7 @@ def test_the_report(tmp_path):
     model.layers[0].trainable = False
     result = count(model)
     assert isinstance(result, ModelCount)
+    assert all(isinstance(row, LayerCount) for row in result.layers)
     assert result.trainable_parameters == 8
     assert result.parameters == model.count_params() == 148 + 16
     assert result.bytes == 4 * result.parameters

@@ -136,3 +136,28 @@ def test_capsules_are_frozen():
     graph = ChannelGraph(keras.Model(i, x))
     assert graph.free == []
     assert "one width" in graph.groups[0].reason
+
+
+@pytest.mark.parametrize("shared", ["spatial", []])
+def test_units_that_may_be_linear_are_sliced(shared):
+    unit = layers.SparsePReLU(shared_axes=shared)
+    model = filled(
+        keras.Sequential(
+            [
+                keras.Input((8, 8, 3)),
+                keras.layers.Conv2D(8, 3),
+                unit,
+                keras.layers.Conv2D(4, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3),
+            ]
+        )
+    )
+    slopes = np.linspace(0.0, 1.0, 8) * np.ones(unit.slopes.shape)
+    unit.slopes.assign(slopes)
+    unit.freeze()
+    graph, plan, small = pruned(model)
+    assert verify(model, small, plan, inputs_for(model)).exact
+    (new,) = [x for x in small.layers if isinstance(x, layers.SparsePReLU)]
+    assert new.active.shape[-1] < 8
+    assert set(np.unique(np.array(new.frozen))) == {1.0}

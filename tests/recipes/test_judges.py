@@ -2,31 +2,18 @@
 
 import pytest
 
-from tfdeep.recipes import Results, recipes
+from tests.recipes.figures import (
+    HIGH,
+    LITTLE_ABOVE_LOW,
+    LOW,
+    SCATTERED,
+    named,
+    results,
+)
+from tests.recipes.lighter_cases import LIGHTER
+from tfdeep.recipes import recipes
 
-LOW, HIGH = (0.10, 0.11, 0.12), (0.50, 0.51, 0.53)
-# Lower than HIGH in the mean, but not for each seed.
-SCATTERED = (0.05, 0.80, 0.60)
-LITTLE_ABOVE_LOW = (0.105, 0.115, 0.125)
 THIRTY_NETS = [f"net {number}" for number in range(30)]
-
-
-def results(arms):
-    """Results of arms with their metrics, over three seeds."""
-    found = Results()
-    for arm, metrics in arms.items():
-        for metric, values in metrics.items():
-            for seed, value in enumerate(values):
-                found.record(arm, seed, **{metric: value})
-    return found
-
-
-def named(metric, names, *values):
-    """One metric of arms by their names."""
-    return {
-        arm: {metric: each if isinstance(each, tuple) else (each,)}
-        for arm, each in zip(names, values, strict=True)
-    }
 
 
 TOUR = (
@@ -45,31 +32,6 @@ def tour(error, cpu=(1, 1, 0.8, 1, 1, 1)):
         found[arm]["turn_cpu_seconds"] = (seconds,)
         found[arm]["epochs"] = (10 if "Stochastic" in arm else 8,)
     found["small, private"]["spent_epsilon"] = (2.9,)
-    return found
-
-
-def slim(trained, pruned, tuned, left=(0.4, 0.5, 0.5)):
-    """A net without sparsity, and one with it that ends at `tuned`."""
-    return {
-        "conv, no sparsity": {"trained_error": trained, "pruned_error": pruned},
-        "conv, slimming": {
-            "channels_left": left,
-            "pruned_error": LOW,
-            "test_error": tuned,
-        },
-    }
-
-
-def criteria(
-    taylor=LOW, random=HIGH, magnitude=HIGH, pearson=LOW, spearman=LOW
-):
-    """Errors at two shares of the work, of which the larger one counts."""
-    errors = {"Taylor": taylor, "random": random, "magnitude": magnitude}
-    found = {
-        arm: {"pruned_error_0.4": HIGH, "pruned_error_0.7": values}
-        for arm, values in errors.items()
-    }
-    found["Taylor"] |= {"pearson": pearson, "spearman": spearman}
     return found
 
 
@@ -127,21 +89,6 @@ def two(names, metric="test_error", good=LOW, bad=HIGH, unclear=SCATTERED):
         named(metric, names, good, bad),
         named(metric, names, bad, unclear),
     )
-
-
-LINEAR = ("all units", "plain, depth 2", "early, strength 1",
-          "late, strength 1", "easy task, early, strength 1",
-          "easy task, late, strength 1")  # fmt: skip
-SHORT, LONG = (2.0, 2.0, 2.0), (8.0, 8.0, 8.0)
-
-
-def linear(*errors, late=SHORT):
-    """Errors of the nets, all but the first of a short path length."""
-    found = named("test_error", LINEAR, *errors)
-    lengths = (LONG, SHORT, SHORT, late, SHORT, SHORT)
-    for arm, length in zip(LINEAR, lengths, strict=True):
-        found[arm]["path_length"] = length
-    return found
 
 
 DROPOUT = ("no dropout", "dropout")
@@ -279,36 +226,6 @@ CASES = [
     ("capsules", "flat memory", named("memory_mib", MEMORY, 60, 220, 43, 50),
      named("memory_mib", MEMORY, 60, 220, 43, 60),
      named("memory_mib", MEMORY, 60, 90, 43, 50)),
-    ("linearization", "shallow at little loss",
-     linear(LOW, HIGH, HIGH, LITTLE_ABOVE_LOW, LOW, LOW),
-     linear(LOW, LOW, LOW, HIGH, LOW, LOW),
-     linear(LOW, LOW, LOW, LOW, LOW, LOW, late=LONG)),
-    ("linearization", "late beats early",
-     linear(LOW, LOW, HIGH, LOW, LOW, LOW),
-     linear(LOW, HIGH, LOW, HIGH, LOW, LOW),
-     linear(LOW, LOW, HIGH, SCATTERED, LOW, LOW)),
-    ("linearization", "vanishes on an easy task",
-     linear(LOW, LOW, HIGH, LOW, LOW, LOW),
-     linear(LOW, LOW, HIGH, LOW, HIGH, LOW)),
-    ("linearization", "beats plain nets",
-     linear(LOW, HIGH, LOW, LOW, LOW, LOW),
-     linear(LOW, LOW, HIGH, HIGH, LOW, LOW),
-     linear(LOW, HIGH, LOW, SCATTERED, LOW, LOW)),
-    ("slimming", "half of the channels",
-     slim(LOW, HIGH, LITTLE_ABOVE_LOW), slim(LOW, LOW, HIGH),
-     slim(LOW, LOW, LOW, left=(0.6, 0.6, 0.6))),
-    ("slimming", "sparsity is needed",
-     slim(LOW, HIGH, LOW), slim(LOW, LOW, LOW), slim(LOW, SCATTERED, LOW)),
-    ("taylor", "tracks the oracle",
-     criteria(pearson=(0.97,), spearman=(0.96,)),
-     criteria(pearson=(0.97,), spearman=(0.9,)),
-     criteria(pearson=(0.9,), spearman=(0.97,))),
-    ("taylor", "better than chance",
-     criteria(LOW, HIGH, LOW), criteria(HIGH, LOW, HIGH),
-     criteria(LOW, SCATTERED, HIGH)),
-    ("taylor", "better than magnitude",
-     criteria(LOW, LOW, HIGH), criteria(HIGH, HIGH, LOW),
-     criteria(LOW, HIGH, SCATTERED)),
     ("private", "the pieces help",
      private("test_error", HIGH, HIGH, HIGH, LOW),
      private("test_error", LOW, HIGH, HIGH, HIGH),
@@ -329,6 +246,7 @@ CASES = [
     ("private", "the audits stay below",
      private("audited_epsilon", *[[(0.9,), (7.0,)]] * 4),
      private("audited_epsilon", *[[(1.1,), (7.0,)]] * 4)),
+    *LIGHTER,
 ]  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """What is linear in a model, folded away."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -23,6 +22,7 @@ from tfdeep.linearization.folded_layer import (
     normalization_of,
     space_of,
 )
+from tfdeep.report import Report
 
 LINEAR = Registry("linear")
 LINEAR.rule(layers.Identity, SparsePReLU)(True)
@@ -51,7 +51,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Foldable:
+class Foldable(Report):
     """What `tfdeep.linearization.foldable` finds.
 
     Args:
@@ -76,14 +76,19 @@ class Foldable:
             lines.append(f"{' + '.join(fold.paths)} stay: {fold.why}")
         return "\n".join(lines)
 
-    def to_dict(self) -> dict:
-        """All of it, of the types that JSON knows."""
-        return json.loads(json.dumps(asdict(self)))
+    def _content(self) -> dict:
+        return asdict(self)
 
-    def save(self, path) -> None:
-        """Write `to_dict()` as JSON."""
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, indent=2)
+    def _figure(self):
+        """The multiply-adds of what is folded, before and after."""
+        from tfdeep.visualization.bars import bar_chart
+
+        known = [fold for fold in self.folded if fold.multiply_adds]
+        if not known:
+            return None
+        before, after = zip(*(f.multiply_adds for f in known), strict=True)
+        names = [" + ".join(fold.paths) for fold in known]
+        return bar_chart(names, {"before": before, "after": after})
 
 
 def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:
@@ -181,6 +186,7 @@ class _Row:
         affine: what it computes.
         last: the last call with weights.
         cost: the multiply-adds of all of them.
+        cheapest: the same, with what was folded so far.
         pays: whether it is more than the first call, and is worth it.
         through: the input that a sum hands on, by the `id` of its call.
     """
@@ -189,6 +195,7 @@ class _Row:
     affine: Affine
     last: Call
     cost: float
+    cheapest: float
     pays: bool = False
     through: dict[int, Any] = field(default_factory=dict)
 
@@ -274,10 +281,10 @@ class _Folding:
         """As many calls as become one with the given one, where that pays.
 
         What does not pay by itself may do so with what follows: it is folded
-        on trial.
+        on trial, as long as nothing before it does.
         """
         cost = _cost(call, math.prod(call.operation.kernel.shape))
-        best = row = _Row([call], affine_of(call), call, cost)
+        best = row = _Row([call], affine_of(call), call, cost, cost)
         affine, tensor = row.affine, call.outputs[0]
         passed: list[Call] = []
         doubts: list[Fold] = []
@@ -303,7 +310,9 @@ class _Folding:
                     best, doubts = row, []
                 else:
                     doubts.append(_too_costly(row))
-                    if row.affine.kernel.size > MOST_TIMES * _size(row):
+                    larger = row.affine.kernel.size > MOST_TIMES * _size(row)
+                    # What follows something worthwhile may do so by itself.
+                    if best.pays or larger:
                         break
             tensor = following.outputs[0]
         self.left += doubts[:1]
@@ -334,11 +343,18 @@ class _Folding:
         if not _of_a_kind(row.last, following):
             raise NotExact("they are of two kinds")
         both = composed(affine, affine_of(following))
-        longer = replace(row, last=following)
-        longer.cost = row.cost * _growth(row.last, following)
-        longer.cost += _cost(following, math.prod(operation.kernel.shape))
+        growth = _growth(row.last, following)
+        more = _cost(following, math.prod(operation.kernel.shape))
+        longer = replace(
+            row,
+            last=following,
+            cost=row.cost * growth + more,
+            cheapest=row.cheapest * growth + more,
+        )
         longer.take(calls, both)
-        longer.pays = self.always or _after(longer) < longer.cost
+        longer.pays = self.always or _after(longer) < longer.cheapest
+        if longer.pays:
+            longer.cheapest = _after(longer)
         return longer
 
 

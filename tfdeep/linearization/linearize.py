@@ -10,7 +10,7 @@ from keras import tree
 from tfdeep.graph import Call, graph_of, rewrite
 from tfdeep.graph.opening import every_call, is_composite
 from tfdeep.graph.rewrite import Edited
-from tfdeep.graph.select import matching
+from tfdeep.graph.select import meant
 from tfdeep.graph.weight_decay import exclude_from_weight_decay
 from tfdeep.graph.write_out import Twins, WriteOut
 from tfdeep.inside import is_graph
@@ -161,6 +161,22 @@ def hides_units(operation: Any) -> bool:
     )
 
 
+def _excluded(calls: list[Call], exclude: Excluded) -> list[Call]:
+    """The calls that are excluded, with all that is within them."""
+    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
+        raise TypeError(
+            "`exclude` must be a list of layers, paths of calls, or patterns. "
+            f"Received: exclude={exclude!r}. Put a single one in a list."
+        )
+    found = {c.path for each in exclude for c in meant(calls, each)}
+    return [
+        call
+        for call in calls
+        if call.path in found
+        or any(call.path.startswith(f"{path}/") for path in found)
+    ]
+
+
 def _by_path(calls: list[Call], exclude: Excluded) -> Excluded:
     """Layers that are excluded as the paths of their calls.
 
@@ -190,7 +206,7 @@ class _Linearizing:
 
     def __init__(self, settings: dict, calls: list[Call], exclude: Excluded):
         self.settings = settings
-        excluded = matching(calls, exclude, "exclude")
+        excluded = _excluded(calls, exclude)
         self.excluded = {call.path for call in excluded}
         # A layer has its activation, and its name, in all of its calls.
         self.kept = {id(call.operation) for call in excluded}

@@ -1,6 +1,5 @@
 """The average path length: how deep a net is, counted in active units."""
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from tfdeep.linearization.path_rules import RULES, NoRule, is_ours
 from tfdeep.linearization.paths import Paths, begun
 from tfdeep.linearization.units import unit_of
 from tfdeep.models.stacking import unstack
+from tfdeep.report import Report, aligned
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LayerUnits:
 
 
 @dataclass(frozen=True)
-class PathLength:
+class PathLength(Report):
     """What `tfdeep.linearization.path_length` finds.
 
     Args:
@@ -75,20 +75,10 @@ class PathLength:
             for row in self.layers
         ]
         rows.append(("all", "", f"{self.units:,}", f"{self.active:,}"))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                text.rjust(width) if number > 1 else text.ljust(width)
-                for number, (text, width) in enumerate(
-                    zip(row, widths, strict=True)
-                )
-            )
-            for row in rows
-        ]
-        return "\n".join([*lines, f"average path length {self.average:.3f}"])
+        table = aligned(rows, right=(2, 3))
+        return f"{table}\naverage path length {self.average:.3f}"
 
-    def to_dict(self) -> dict:
-        """All of it, of the types that JSON knows."""
+    def _content(self) -> dict:
         return {
             "average": self.average,
             "log_paths": self.log_paths,
@@ -96,10 +86,16 @@ class PathLength:
             "layers": [asdict(row) for row in self.layers],
         }
 
-    def save(self, path) -> None:
-        """Write `to_dict()` as JSON."""
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, indent=2)
+    def _figure(self):
+        """The units of each layer, and how many of them are active."""
+        from tfdeep.visualization.bars import bar_chart
+
+        if not self.layers:
+            return None
+        units = [row.units for row in self.layers]
+        active = [row.active for row in self.layers]
+        names = [row.path for row in self.layers]
+        return bar_chart(names, {"linear": units, "nonlinear": active})
 
 
 def path_length(model: keras.Model, normalized: bool = True) -> PathLength:

@@ -1,6 +1,5 @@
 """Dense training, the penalty, and fine-tuning with what is left."""
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,11 +11,10 @@ from tfdeep.keras_internals import layers_of
 from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.linearization.path_length import path_length
-from tfdeep.visualization.figure import save
-from tfdeep.visualization.heat_map import heat_map
+from tfdeep.report import Report, aligned
 
 
-class LinearizationScheduler(keras.callbacks.Callback):
+class LinearizationScheduler(Report, keras.callbacks.Callback):
     """Makes units linear in some epochs of a `fit`.
 
     Give it to the `fit` of a model with `SparsePReLU` layers, such as one that
@@ -159,23 +157,25 @@ class LinearizationScheduler(keras.callbacks.Callback):
             self._measures = False
             return None
 
-    def plot(self, path: str | Path | None = None, title: str = "") -> Any:
-        """Draw the shares of active units as a heat map, layers by epochs.
+    def __str__(self) -> str:
+        if not self._rows:
+            return "No epoch has ended yet."
+        rows = [["layer", "first epoch", "last epoch"]]
+        first, last = self.active_shares[[0, -1]]
+        for name, begin, end in zip(self.names, first, last, strict=True):
+            rows.append([name, f"{begin:.3f}", f"{end:.3f}"])
+        return aligned(rows, right=(1, 2))
 
-        Args:
-            path: where to save it as PNG, if anywhere.
-            title: written over the picture.
+    def _content(self) -> dict[str, Any]:
+        return {"names": self.names, "active_shares": self.active_shares}
 
-        Returns:
-            A matplotlib figure, or `None` before the first epoch has ended.
+    def _figure(self) -> Any:
+        """The shares of active units as a heat map, layers by epochs."""
+        from tfdeep.visualization import heat_map
 
-        Raises:
-            ImportError: if matplotlib is not installed.
-        """
-        figure = heat_map({title: self.active_shares}, "active units")
-        if figure is not None and path is not None:
-            save(figure, path)
-        return figure
+        if not self._rows:
+            return None
+        return heat_map({"": self.active_shares}, "active units")
 
 
 def units_of(model: keras.Model) -> list[SparsePReLU]:

@@ -2,6 +2,7 @@
 
 from tfdeep.models.architecture import Architecture
 from tfdeep.models.counting import (
+    LayerCount,
     ModelCount,
     count,
     count_rule,
@@ -31,6 +32,7 @@ from tfdeep.models.wide_resnet import WideResNet
 __all__ = [
     "Architecture",
     "DenseNet",
+    "LayerCount",
     "ModelCount",
     "MomentumCapsNet",
     "ResNeXt",

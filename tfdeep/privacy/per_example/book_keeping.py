@@ -12,6 +12,7 @@ from tfdeep.graph.opening import CannotOpen, opened
 from tfdeep.graph.program import Program, Step
 from tfdeep.graph.trace import calls_between, ends, input_shape_of, symbols
 from tfdeep.inside import is_graph
+from tfdeep.masks import mask_of, with_mask
 from tfdeep.privacy.per_example.batch import Batch
 from tfdeep.privacy.per_example.gradients import Absent, Gradients, added
 from tfdeep.privacy.per_example.loss import losses_of_rows
@@ -110,9 +111,12 @@ class BookKeeping:
             shown = outputs
             if views > 1:
                 shown = tree.map_structure(lambda t: t[::views], outputs)
-            return ops.sum(losses) / views, (shown, losses, ends, kept)
+            masks = tree.map_structure(mask_of, shown)
+            return ops.sum(losses) / views, (shown, masks, losses, ends, kept)
 
-        _, (shown, losses, ends, kept), grads = backend.tapped_gradients(loss)
+        _, aux, grads = backend.tapped_gradients(loss)
+        shown, masks, losses, ends, kept = aux
+        shown = tree.map_structure(with_mask, shown, masks)
         with keras.StatelessScope(mapping):
             forms = _forms(used, kept, grads, views)
         losses = ops.mean(ops.reshape(losses, (-1, views)), axis=1)

@@ -2,6 +2,7 @@
 
 from keras import layers
 
+from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.pruning.call import ChannelCall
 from tfdeep.pruning.registry import channel_rule
 
@@ -60,6 +61,19 @@ def prelu(call: ChannelCall):
         return None
     if call.layer.alpha.shape[channels.axis - 1] > 1:
         call.scales(call.layer.alpha, channels.axis - 1, channels.labels)
+    return channels
+
+
+@channel_rule(SparsePReLU)
+def sparse_prelu(call: ChannelCall):
+    """Slopes, and what is kept of those that are frozen."""
+    (channels,) = call.inputs
+    if channels is None:
+        return None
+    layer, axis = call.layer, channels.axis - 1
+    if layer.slopes.shape[axis] > 1:
+        for variable in (layer.slopes, layer.frozen, layer.kept):
+            call.scales(variable, axis, channels.labels)
     return channels
 
 
