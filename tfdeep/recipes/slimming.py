@@ -57,7 +57,8 @@ def run(context):
         )
         if arm == SPARSE:
             keras.utils.set_random_seed(run.seed)
-            model = compiled(context, keras.models.clone_model(small), **whole)
+            begun = type(small).from_config(small.get_config())
+            model = compiled(context, begun, **whole)
             other = Run(context, f"{kind}, {SCRATCH}", run.seed, model)
             other.record(
                 test_error=fitted(other, whole["epochs"]),

@@ -194,6 +194,7 @@ RECIPE = Recipe(
     },
     arms=arms,
     run=run,
+    curves=("accuracy",),
     metrics=("pearson", "spearman"),
     pictures=pictures,
 )
