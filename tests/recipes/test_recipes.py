@@ -60,6 +60,7 @@ TINY = {
     "strengths": (0.1,),
     "tune_epochs": 1,
     "early_steps": 1,
+    "many_channels": 6,
     "shares": (0.7,),
 }
 SPECIAL = {
@@ -76,6 +77,7 @@ SPECIAL = {
 # The arms that a recipe treats unlike each other. Of others the last arm is
 # trained; what it left stands for the rest.
 TRAINED = {
+    "taylor": ("after 40 steps", "trained"),
     "tour": (
         "residual",
         "residual + StochasticDepth",

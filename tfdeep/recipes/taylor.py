@@ -6,17 +6,23 @@ from tfdeep.recipes.recipe import Claim, Recipe, Scale, Verdict
 
 FIRST, SECOND, RANDOM = "Taylor", "Taylor, order 2", "random"
 MAGNITUDE, BATCH_NORM = "magnitude", "BN scale"
+WIDE, WHOLE = "after 40 steps", "trained"
 
 
 def arms(context):
     from tfdeep.recipes.pruning_nets import conv
     from tfdeep.recipes.training import compiled
 
-    def build():
-        net = conv(context.shape, context.classes, context.settings.width)
-        return compiled(context, net)
+    settings = context.settings
 
-    return {"whole": build}
+    def build(width):
+        return compiled(context, conv(context.shape, context.classes, width))
+
+    # The less each channel counts, the better is the series.
+    return {
+        WIDE: partial(build, settings.many_channels),
+        WHOLE: partial(build, settings.width),
+    }
 
 
 def criteria(seed):
@@ -32,33 +38,51 @@ def criteria(seed):
 
 
 def run(context):
-    from tfdeep.pruning import ChannelGraph, Oracle, Scores
-    from tfdeep.recipes.training import train, train_arrays
+    from tfdeep.recipes.training import train_arrays
 
     settings = context.settings
     x, y = train_arrays(context)
     sample = (x[: settings.samples], y[: settings.samples])
     for run in context.runs():
-        begin = settings.early_steps * settings.batch_size
-        run.fit(x[:begin], y[:begin], batch_size=settings.batch_size)
-        graph = ChannelGraph(run.model)
-        changes = Oracle(verbose=False).scores(graph, *sample, batch_size=64)
-        oracle = Scores({name: each**2 for name, each in changes.items()})
-        for name, criterion in criteria(run.seed).items():
+        if run.arm == WIDE:
+            begin = settings.early_steps * settings.batch_size
+            run.fit(x[:begin], y[:begin], batch_size=settings.batch_size)
+            compare_with_oracle(run, sample)
+        else:
+            prune_by_each(run, sample)
+
+
+def compare_with_oracle(run, sample):
+    """How scores correlate with the squared change of the loss."""
+    from tfdeep.pruning import ChannelGraph, Oracle, Scores
+
+    graph = ChannelGraph(run.model)
+    changes = Oracle(verbose=False).scores(graph, *sample, batch_size=64)
+    oracle = Scores({name: each**2 for name, each in changes.items()})
+    for name, criterion in criteria(run.seed).items():
+        if name != SECOND:  # A backward pass for each of many channels.
             scores = criterion.scores(graph, *sample, batch_size=64)
             pearson, spearman = scores.correlation(oracle)
-            context.record(name, run.seed, pearson=pearson, spearman=spearman)
-        train(run, validate=False, batch_size=settings.batch_size)
-        for name, criterion in criteria(run.seed).items():
-            scores = criterion.scores(graph, *sample, batch_size=64)
-            for share in settings.shares:
-                plan = graph.plan(scores, max_multiply_adds=share)
-                found = without(context, plan.compact(run.model))
-                context.record(
-                    name,
-                    run.seed,
-                    **{f"{key}_{share:g}": e for key, e in found.items()},
-                )
+            run.context.record(
+                name, run.seed, pearson=pearson, spearman=spearman
+            )
+
+
+def prune_by_each(run, sample):
+    """Errors of the trained net without a share of its multiply-adds."""
+    from tfdeep.pruning import ChannelGraph
+    from tfdeep.recipes.training import train
+
+    context = run.context
+    train(run, validate=False, batch_size=context.settings.batch_size)
+    graph = ChannelGraph(run.model)
+    for name, criterion in criteria(run.seed).items():
+        scores = criterion.scores(graph, *sample, batch_size=64)
+        for share in context.settings.shares:
+            plan = graph.plan(scores, max_multiply_adds=share)
+            found = without(context, plan.compact(run.model))
+            named = {f"{key}_{share:g}": e for key, e in found.items()}
+            context.record(name, run.seed, **named)
 
 
 def without(context, small):
@@ -118,7 +142,7 @@ def pictures(results):
                 for value in results.by_seed(arm, f"{kind}_{share:g}").values()
             ]
             for arm in results.arms
-            if arm != "whole"
+            if arm not in (WIDE, WHOLE)
         }
         figure = accuracy_by_path_length(runs)
         figure.axes[0].set_xlabel("multiply-adds that are left")
@@ -129,10 +153,11 @@ def pictures(results):
 
 def scale(about, data=None, seeds=3, **settings):
     defaults = {
-        "width": 64,  # The less each channel counts, the better is the series.
+        "width": 16,
+        "many_channels": 64,
         "shares": (0.7, 0.4),
         "early_steps": 40,
-        "samples": 128,
+        "samples": 256,
         "epochs": 12,
         "tune_epochs": 2,
         "tune_rate": 0.01,
