@@ -63,6 +63,7 @@ LAYERS = {
     "StochasticBlock": lambda: L.StochasticBlock(branch(), 0.5, seed=SEED),
     "BatchEntropy": lambda: L.BatchEntropy(),
     "GroupedConv2D": lambda: L.GroupedConv2D(32, 3, 4),
+    "SparsePReLU": lambda: L.SparsePReLU(0.01),
     "WeightStandardizedConv2D": lambda: L.WeightStandardizedConv2D(32, 3),
     "ZeroPadShortcut": lambda: L.ZeroPadShortcut(32, 2, "average"),
     "PrimaryCapsules": lambda: L.PrimaryCapsules(32, 8, 3),
@@ -187,6 +188,9 @@ OTHERS = {
     *("batch_entropy", "capsule_classifier", "describe_reach"),
     *("dynamic_routing", "linear_survival", "multiply_adds", "paper_decay"),
     *("sda_routing", "squash", "stack", "unstack"),
+    *("LayerCount", "ModelCount", "count", "count_rule", "replace"),
+    *("ResidualBranch", "ResidualBranches", "find_residual_branches"),
+    *("add_drop_path", "add_stochastic_depth", "remove_stochastic_depth"),
 }
 
 

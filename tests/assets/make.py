@@ -98,12 +98,27 @@ def residual_capsules_0_1():
     return keras.Model(inputs, layers.CapsuleLength()(x))
 
 
+def slopes_0_1():
+    """Units that training may make linear, and an inverted branch."""
+    branch = keras.layers.Conv2D(3, 3, padding="same")
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 4)),
+            keras.layers.Conv2D(3, 3),
+            layers.SparsePReLU(0.01, negative_slope=0.1),
+            layers.StochasticDepth(branch, 0.5, seed=1, inverted=True),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+
+
 MODELS = {
     "layers-0.1": layers_0_1,
     "batch_entropy-0.1": batch_entropy_0_1,
     "repeat-0.1": repeat_0_1,
     "capsules-0.1": capsules_0_1,
     "residual_capsules-0.1": residual_capsules_0_1,
+    "slopes-0.1": slopes_0_1,
 }
 
 

@@ -27,7 +27,7 @@ def stored_order(split: str, indices: np.ndarray) -> np.ndarray:
 
     Example:
         >>> stored_order("train", np.arange(5)).tolist()
-        [0, 4, 2, 1, 3]
+        [4, 0, 3, 1, 2]
     """
 
     def key(index: int) -> str:

@@ -250,7 +250,7 @@ def scale(about, data=None, seeds=3, **settings):
 
 RECIPE = Recipe(
     name="linearization",
-    title="Partially linearised nets, early and late, and plain shallow nets",
+    title="Nets made linear in part, early and late",
     paper="Mehmeti-Goepel and Disselhoff 2023, arXiv:2211.17180",
     claims=(
         Claim(

@@ -225,7 +225,7 @@ def scale(about, data=None, seeds=3, **settings):
 
 RECIPE = Recipe(
     name="slimming",
-    title="Network slimming: half of the channels, with and without sparsity",
+    title="Half of the channels, with and without sparsity",
     paper="Liu et al. 2017, arXiv:1708.06519",
     claims=(
         Claim(

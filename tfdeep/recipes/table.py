@@ -1,6 +1,6 @@
 """The table that the command line knows the recipes and data sets from.
 
-`python -m tfdeep.recipes.table` writes it anew after a recipe was added or
+`python -m tfdeep.recipes.table` writes it again after a recipe was added or
 changed; a test says when that is due.
 """
 

@@ -170,7 +170,7 @@ def scale(about, data=None, seeds=3, **settings):
 
 RECIPE = Recipe(
     name="taylor",
-    title="Taylor scores: beside the oracle, and beside other criteria",
+    title="Taylor scores beside the oracle and other criteria",
     paper="Molchanov et al. 2019, arXiv:1906.10771",
     claims=(
         Claim(
