@@ -9,7 +9,7 @@ DEFAULT_BATCH_SIZE = 32  # Of `keras.Model.fit`.
 
 
 def callbacks_with(callbacks: Any, own: Any, model: keras.Model) -> Any:
-    """The callbacks that `fit` came with, and another one before them.
+    """The callbacks given to `fit`, and another one before them.
 
     Args:
         callbacks: a callback, a list of them, `None`, or a `CallbackList`,
