@@ -1,7 +1,7 @@
 """Channels removed from models: smaller ones, whose outputs are known."""
 
 from tfdeep.pruning.call import ChannelCall
-from tfdeep.pruning.channels import ChannelGraph, ChannelGroup, Member
+from tfdeep.pruning.channels import ChannelGraph
 from tfdeep.pruning.criteria import (
     BatchNormScale,
     Correlation,
@@ -11,6 +11,7 @@ from tfdeep.pruning.criteria import (
     Scores,
     Taylor,
 )
+from tfdeep.pruning.groups import ChannelGroup, Member
 from tfdeep.pruning.labels import Channels
 from tfdeep.pruning.plan import PruningPlan, load_plan
 from tfdeep.pruning.prune import prune

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tfdeep.checks import check_boolean, check_positive
-from tfdeep.pruning.channels import ChannelGraph, ChannelGroup
+from tfdeep.pruning.channels import ChannelGraph
 from tfdeep.pruning.cost import Costs
+from tfdeep.pruning.groups import ChannelGroup
 from tfdeep.pruning.plan import PruningPlan, gone_in
 
 SCOPES = ("global", "local")

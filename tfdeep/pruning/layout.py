@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfdeep.pruning.channels import ChannelGraph, ChannelGroup, Member
+from tfdeep.pruning.channels import ChannelGraph
 from tfdeep.pruning.criteria.magnitude import is_scale
+from tfdeep.pruning.groups import ChannelGroup, Member
 from tfdeep.pruning.plan import PruningPlan
 
 FORMS = ("batch_norm", "weight")

@@ -5,8 +5,9 @@ import numpy as np
 from keras import ops
 
 from tfdeep.checks import check_choice, check_number, check_seed
-from tfdeep.pruning.channels import ChannelGraph, ChannelGroup, Member
+from tfdeep.pruning.channels import ChannelGraph
 from tfdeep.pruning.criteria.scores import Scores
+from tfdeep.pruning.groups import ChannelGroup, Member
 
 REDUCTIONS = {
     "mean": lambda values: values.mean(0),
