@@ -9,8 +9,10 @@ from keras import layers, tree
 
 from tfdeep.checks import check_boolean
 from tfdeep.graph import Call, graph_of, rewrite
+from tfdeep.graph.insides import Insides
 from tfdeep.graph.registry import Registry
 from tfdeep.graph.trace import ends
+from tfdeep.graph.write_out import Twins, WriteOut
 from tfdeep.inside import is_graph
 from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.linearization.affine import Affine, NotExact, composed
@@ -145,7 +147,11 @@ def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:
     if isinstance(model, keras.Model) and not is_graph(model):
         model = rewrite(model)  # One whose calls are always the same.
     graph = graph_of(model)
-    return rewrite(model, _Folding(graph.calls, graph.outputs, always))
+    folding = _Folding(graph.calls, graph.outputs, always)
+    writer = WriteOut(
+        folding.folds_within, folding, folding.twins, folding.insides
+    )
+    return rewrite(graph, writer)
 
 
 def foldable(model: keras.Model, *, always: bool = False) -> Foldable:
@@ -224,14 +230,22 @@ class _Folding:
         self.left: list[Fold] = []
         self.heads: dict[int, _Row] = {}  # By the `id` of the first call.
         self.gone: dict[int, Any] = {}  # The input that a call hands on.
-        self.models: set[int] = set()  # Those that were gone through.
+        self.models: dict[int, bool] = {}  # Whether there is a fold within.
+        self.around: set[int] = set()  # Outputs of layers with one within.
+        self.insides = Insides()
+        self.twins = Twins(each.operation.name for each in calls)
         self.seen: list[Call] = []  # Whose ids must stay theirs.
         self._plan(calls, outputs)
+
+    def folds_within(self, call: Call) -> bool:
+        """Whether something is folded within the layer of a call."""
+        return id(call.outputs[0]) in self.around
 
     def __call__(self, call: Call, args: tuple, kwargs: dict):
         key = id(call.outputs[0])
         if key in self.heads:
-            return self._called(self.heads[key], args[0])
+            name = self.twins.name_of(call)
+            return self._called(self.heads[key], args[0], name)
         if key in self.gone:
             new = [
                 each
@@ -242,16 +256,16 @@ class _Folding:
             return new[old.index(id(self.gone[key]))]
         return None
 
-    def _plan(self, calls: list[Call], outputs: Any) -> None:
-        """Find what is folded in a model, and in those within it."""
+    def _plan(self, calls: list[Call], outputs: Any) -> bool:
+        """Find what is folded in a model, and in what is within it."""
         self.seen += calls
+        before = len(self.heads), len(self.gone)
         users: dict[int, list[Call]] = {}
         for call in calls:
             for tensor in call.inputs:
                 users.setdefault(id(tensor), []).append(call)
-            if call.parts and id(call.operation) not in self.models:
-                self.models.add(id(call.operation))
-                self._plan(call.parts, ends(call.operation)[1])
+            if self._plan_within(call):
+                self.around.add(id(call.outputs[0]))
             if _is_unit(call.operation) and _is_linear(call.operation):
                 self.units.append(call.path)
                 self.gone[id(call.outputs[0])] = call.inputs[0]
@@ -263,10 +277,22 @@ class _Folding:
                 done.update(map(id, row.calls))
                 if row.pays:
                     self._fold(row)
+        return before != (len(self.heads), len(self.gone))
 
-    def _called(self, row: _Row, inputs: Any) -> Any:
+    def _plan_within(self, call: Call) -> bool:
+        """Find what is folded within a call; return whether anything is."""
+        key = id(call.operation)
+        if call.parts:
+            if key not in self.models:
+                results = ends(call.operation)[1]
+                self.models[key] = self._plan(call.parts, results)
+            return self.models[key]
+        inside = self.insides.of(call)
+        return inside is not None and self._plan(inside.calls, inside.outputs)
+
+    def _called(self, row: _Row, inputs: Any, name: str) -> Any:
         first, last = row.calls[0].operation, row.last.operation
-        return called(row.affine, first, last, inputs)
+        return called(row.affine, first, last, inputs, name)
 
     def _fold(self, row: _Row) -> None:
         first, *rest = row.calls
