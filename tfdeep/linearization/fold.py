@@ -1,7 +1,7 @@
 """What is linear in a model, folded away."""
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ from tfdeep.graph.write_out import Twins, WriteOut
 from tfdeep.inside import is_graph
 from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.linearization.affine import Affine, NotExact, composed
+from tfdeep.linearization.fold_report import Fold, Foldable, multiply_adds_of
 from tfdeep.linearization.folded_layer import (
     AFFINE,
     affine_of,
@@ -24,7 +25,6 @@ from tfdeep.linearization.folded_layer import (
     normalization_of,
     space_of,
 )
-from tfdeep.report import Report
 
 LINEAR = Registry("linear")
 LINEAR.rule(layers.Identity, SparsePReLU)(True)
@@ -32,65 +32,6 @@ NORMALIZATION = Registry("normalization")
 NORMALIZATION.rule(layers.BatchNormalization)(True)
 # A kernel so much larger than its parts is not tried to be made still larger.
 MOST_TIMES = 32
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Layers in a row that are, or could be, one.
-
-    Args:
-        paths: the paths of their calls.
-        kind: what they become, such as `"Conv2D 5x5"`.
-        multiply_adds: before and after, of one example; where sizes are
-            unknown, for each place of the output.
-        why: why they are left, empty where they are folded.
-    """
-
-    paths: tuple[str, ...]
-    kind: str
-    multiply_adds: tuple[int, int] | None
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Foldable(Report):
-    """What `tfdeep.linearization.foldable` finds.
-
-    Args:
-        units: the paths of units that are linear, and left out.
-        folded: layers that become one.
-        left: layers in a row that do not, each with the reason.
-    """
-
-    units: tuple[str, ...]
-    folded: tuple[Fold, ...]
-    left: tuple[Fold, ...]
-
-    def __str__(self):
-        lines = [f"{len(self.units)} linear units are left out"]
-        for fold in self.folded:
-            before, after = fold.multiply_adds or (0, 0)
-            lines.append(
-                f"{' + '.join(fold.paths)} become {fold.kind}: "
-                f"{before:,} -> {after:,} multiply-adds"
-            )
-        for fold in self.left:
-            lines.append(f"{' + '.join(fold.paths)} stay: {fold.why}")
-        return "\n".join(lines)
-
-    def _content(self) -> dict:
-        return asdict(self)
-
-    def _figure(self):
-        """The multiply-adds of what is folded, before and after."""
-        from tfdeep.visualization.bars import bar_chart
-
-        known = [fold for fold in self.folded if fold.multiply_adds]
-        if not known:
-            return None
-        before, after = zip(*(f.multiply_adds for f in known), strict=True)
-        names = [" + ".join(fold.paths) for fold in known]
-        return bar_chart(names, {"before": before, "after": after})
 
 
 def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:
@@ -114,7 +55,7 @@ def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:
     Outputs are those of the model at inference, within 1e-5. The new model may
     be trained on, but not as the given one would: kernels are products, and
     statistics no longer move. `tfdeep.linearization.foldable` tells what is
-    folded, what is left, and why; `tfdeep.models.count` what is saved.
+    folded, what is left and why, and what that saves.
 
     Reference:
         Mehmeti-Goepel and Disselhoff, "Nonlinear Advantage", 2023; Ben Dror
@@ -143,15 +84,7 @@ def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:
         >>> [layer.name for layer in new.layers], new.count_params()
         (['wide'], 36)
     """
-    check_boolean("always", always)
-    if isinstance(model, keras.Model) and not is_graph(model):
-        model = rewrite(model)  # One whose calls are always the same.
-    graph = graph_of(model)
-    folding = _Folding(graph.calls, graph.outputs, always)
-    writer = WriteOut(
-        folding.folds_within, folding, folding.twins, folding.insides
-    )
-    return rewrite(graph, writer)
+    return _folded(model, always)[0]
 
 
 def foldable(model: keras.Model, *, always: bool = False) -> Foldable:
@@ -162,11 +95,14 @@ def foldable(model: keras.Model, *, always: bool = False) -> Foldable:
         always: boolean, as of `fold_linear`.
 
     Returns:
-        A `Foldable`: `.units`, `.folded`, `.left`; `print` shows it.
+        A `Foldable`: `.units`, `.folded`, `.left`, `.parameters` and
+        `.multiply_adds` before and after; `print` shows it, and `.measure(x)`
+        times both.
 
     Raises:
-        TypeError: if `model` is no `keras.Model`.
-        ValueError: if its calls cannot be told.
+        TypeError: for another kind of model.
+        ValueError: if the model cannot be rewritten; see
+            `tfdeep.graph.rewrite`.
 
     Example:
         >>> import keras, tfdeep
@@ -176,11 +112,30 @@ def foldable(model: keras.Model, *, always: bool = False) -> Foldable:
         >>> print(tfdeep.linearization.foldable(model))
         0 linear units are left out
         one + two become a Conv2D of 5x5: 10,656 -> 10,000 multiply-adds
+        in all 296 -> 404 parameters, 10,656 -> 10,000 multiply-adds
     """
+    new, found = _folded(model, always)
+    before, after = map(multiply_adds_of, (model, new))
+    return Foldable(
+        tuple(found.units),
+        tuple(found.folded),
+        tuple(found.left),
+        (model.count_params(), new.count_params()),
+        None if before is None or after is None else (before, after),
+        (model, new),
+    )
+
+
+def _folded(model: keras.Model, always: bool) -> tuple:
+    """The new model, and the edit that made it."""
     check_boolean("always", always)
-    graph = graph_of(model)
-    found = _Folding(graph.calls, graph.outputs, always)
-    return Foldable(tuple(found.units), tuple(found.folded), tuple(found.left))
+    given = model
+    if isinstance(model, keras.Model) and not is_graph(model):
+        given = rewrite(model)  # One whose calls are always the same.
+    graph = graph_of(given)
+    edit = _Folding(graph.calls, graph.outputs, always)
+    writer = WriteOut(edit.folds_within, edit, edit.twins, edit.insides)
+    return rewrite(graph, writer), edit
 
 
 @dataclass(eq=False)
