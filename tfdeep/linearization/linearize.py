@@ -141,17 +141,23 @@ def left_alone(model: keras.Model) -> dict[str, str]:
                 found[call.path] = f"inside a {kind}, which stays one call"
             continue
         at_end = any(id(tensor) in last for tensor in call.outputs)
-        if not (unit.removable or is_relu(unit, 0.01) or at_end):
+        if not (unit.removable or is_relu(call, unit, 0.01) or at_end):
             found[call.path] = unit.name
     return found
 
 
-def is_relu(unit: Unit | None, threshold: float) -> bool:
-    """Whether a unit can be one of a `SparsePReLU`."""
+def is_relu(call: Call, unit: Unit | None, threshold: float) -> bool:
+    """Whether a unit can be one of a `SparsePReLU`.
+
+    This has slopes below 1 for channels of a known number, not of integers.
+    """
+    if unit is None or unit.slope is None or unit.slope >= 1 - threshold:
+        return False
+    tensor = call.outputs[0]
     return (
-        unit is not None
-        and unit.slope is not None
-        and unit.slope < 1 - threshold
+        "float" in tensor.dtype
+        and len(tensor.shape) > 1
+        and tensor.shape[channel_axis(tensor)] is not None
     )
 
 
@@ -230,9 +236,9 @@ class _Linearizing:
 
     def _is_relu(self, call: Call) -> bool:
         unit = unit_of(call.operation)
-        if unit is None or not is_relu(unit, self.settings["threshold"]):
+        if not is_relu(call, unit, self.settings["threshold"]):
             return False
-        if unit.fused:
+        if unit and unit.fused:
             return id(call.operation) not in self.kept
         return call.path not in self.excluded
 
@@ -282,7 +288,8 @@ class _Linearizing:
 
 def _policy(operation: Any, tensor: keras.KerasTensor) -> Any:
     """The dtype policy of a unit: that of the layer that it was in."""
-    if isinstance(operation, keras.layers.Layer):
+    quantized = getattr(operation, "quantization_mode", None)
+    if isinstance(operation, keras.layers.Layer) and not quantized:
         return operation.dtype_policy
     half = tensor.dtype in ("float16", "bfloat16")
     return f"mixed_{tensor.dtype}" if half else tensor.dtype
