@@ -299,3 +299,32 @@ def test_linear_units_in_a_branch_are_left_out():
     new = fold_linear(model)
     assert not units_in(new)
     check_equal(model, new, images(2, 6))
+
+
+@pytest.mark.parametrize("around", ["dropped", "recomputed"])
+def test_private_training_takes_units_in_a_branch(around):
+    """What they only read is not kept of the examples."""
+    model = shortcut() if around == "dropped" else chain(Recompute(branch()))
+    new = linearize(model, strength=0.1)
+    plan = tfdeep.privacy.Plan(24, 8, 2, 1e-5, noise_multiplier=1.0)
+    private = tfdeep.privacy.PrivateModel(new, plan)
+    private.compile("sgd", "mse", jit_compile=BACKEND == "jax")
+    x, y = images(24, 6), images(24, *model.output_shape[1:])
+    batches = tfdeep.privacy.poisson_batches(x, y, plan)
+    logs = private.fit(batches, verbose=0).history
+    assert np.isfinite(logs["loss"]).all()
+    assert any(np.array(unit.slopes).any() for unit in units_in(new))
+
+
+def test_units_in_a_branch_are_sliced():
+    block = BasicBlock(8, survival_probability=0.5, seed=1)
+    model = linearize(chain(block, layers.Flatten(), shape=(6, 6, 8)))
+    for unit in units_in(model):
+        unit.slopes.assign(np.linspace(0, 1, 8) * np.ones(unit.slopes.shape))
+    graph = tfdeep.pruning.ChannelGraph(model)
+    scores = tfdeep.pruning.Random(seed=2).scores(graph)
+    plan = graph.plan(scores, ratio=0.5, scope="local")
+    small = plan.compact(model)
+    found = tfdeep.pruning.verify(model, small, plan, images(2, 6, 6, 8))
+    assert found.exact
+    assert sorted(unit.slopes.shape[-1] for unit in units_in(small)) == [4, 8]

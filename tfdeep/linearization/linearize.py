@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -178,7 +179,8 @@ def _excluded(calls: list[Call], exclude: Excluded) -> list[Call]:
             "`exclude` must be a list of layers, paths of calls, or patterns. "
             f"Received: exclude={exclude!r}. Put a single one in a list."
         )
-    named = [call for each in exclude for call in meant(calls, each)]
+    alone = [replace(call, parts=[]) for call in calls]  # All are there.
+    named = [call for each in exclude for call in meant(alone, each)]
     # What holds layers, or is in a model, is one thing in all of its calls.
     whole = {id(c.operation) for c in named if is_composite(c.operation)}
     made = {id(c.outputs[0]) for c in named}
