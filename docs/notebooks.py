@@ -21,8 +21,8 @@ GUIDES = ROOT / "docs" / "guides"
 EXAMPLES = ROOT / "examples"
 
 BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
-# TensorFlow's C++ part says on standard error what devices it found.
-LOG_LINE = re.compile(r"([IWE]\d{4} |[IWE]0000 |WARNING: All log messages).*\n?")
+# What TensorFlow says on standard error of its devices and files.
+LOG_LINE = re.compile(r"(I\d{4} |INFO:tensorflow:|WARNING: All log).*\n?")
 
 
 def cells(guide: Path) -> list[tuple[str, str]]:
@@ -50,7 +50,9 @@ def _code_cells(block: str) -> list[str]:
 
 def _for_examples(text: str) -> str:
     """Links as they are from `examples/`."""
-    text = re.sub(r"\]\((?!\.\./|https?:|#)(.+?)\)", r"](../docs/guides/\1)", text)
+    text = re.sub(
+        r"\]\((?!\.\./|https?:|#)(.+?)\)", r"](../docs/guides/\1)", text
+    )
     return re.sub(r"\]\(\.\./(?!docs/)", "](../docs/", text)
 
 
@@ -100,12 +102,12 @@ def run(guide: Path) -> Path:
 
 def _tidy(output):
     """The output without log lines; anything else on standard error fails."""
-    if output.output_type != "stream" or output.name != "stderr":
+    if output.output_type != "stream":
         return output
-    rest = LOG_LINE.sub("", output.text).strip()
-    if rest:
-        raise SystemExit(f"A cell wrote on standard error:\n{rest}")
-    return None
+    output.text = LOG_LINE.sub("", output.text)
+    if output.name == "stderr" and output.text.strip():
+        raise SystemExit(f"A cell wrote on standard error:\n{output.text}")
+    return output if output.text.strip() else None
 
 
 def main(names: list[str]) -> None:

@@ -55,14 +55,14 @@ def test_results_in_the_notebook_are_those_of_the_guide(guide):
     text = guide.read_text(encoding="utf-8")
     blocks = [block[1] for block in notebooks.BLOCK.finditer(text)]
     wanted = [
-        example.want.strip()
+        example.want.split()
         for block in blocks
         if ">>>" in block
         for example in notebooks.doctest.DocTestParser().get_examples(block)
         if example.want
     ]
     shown = [
-        "".join(output["data"]["text/plain"])
+        "".join(output["data"]["text/plain"]).split()
         for cell in read(guide)["cells"]
         if cell["cell_type"] == "code"
         for output in cell["outputs"]
