@@ -127,7 +127,8 @@ bench: $(TF_READY) ## The measurements in benchmarks/
 		echo "== $$script"; $(ON_TF) "$$script" || exit 1; done
 
 clean: ## Remove the environments and everything that was built
-	rm -rf .venv .venv-jax .venv-floor .venv-demo .venv-notebooks docs/_build build dist *.egg-info
+	rm -rf .venv .venv-jax .venv-floor .venv-demo .venv-notebooks docs/_build \
+		docs/api/objects build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
