@@ -211,7 +211,8 @@ class Repeat(keras.layers.Layer):
         variables = self.template.stacked
         values = [ops.convert_to_tensor(v.value) for v in variables]
         # A layer without weights has to be counted, too.
-        values.insert(0, ops.arange(self.num_repeats))
+        # From 0 by name, as ONNX from JAX (jax2onnx) asks.
+        values.insert(0, ops.arange(0, self.num_repeats))
         if self.survival_probabilities is not None:
             values.append(ops.convert_to_tensor(self.survival_probabilities))
         state = self.template.state
