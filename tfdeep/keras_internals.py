@@ -53,6 +53,28 @@ def node_of(tensor: Any) -> Any:
     return history.operation._inbound_nodes[history.node_index]
 
 
+def nodes_as_run(model: keras.Model) -> list:
+    """The records of the calls of a Functional model, in the order it runs them.
+
+    It runs first what is farthest from the outputs.
+    """
+    by_depth = model._nodes_by_depth
+    return [
+        node
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+    ]
+
+
+def number_of(tensor: keras.KerasTensor) -> int:
+    """A number by which symbolic tensors that Keras made follow one another.
+
+    Keras counts them in their names, which are public; their form is not.
+    """
+    number = tensor.name.rpartition("_")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def calls_of(operation: Any) -> list:
     """The records of all symbolic calls of a layer, as `node_of` gives them.
 

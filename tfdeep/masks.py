@@ -62,8 +62,8 @@ def with_mask(tensor, mask):
     return _WithMask(mask)(tensor)
 
 
-def stand_in(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """A symbol in the place of another, with a mask of its own if that has one.
+def stand_in(tensor) -> keras.KerasTensor:
+    """A symbol in the place of a tensor, with a mask if that has one.
 
     Layers that use a mask may take it off their input.
     """

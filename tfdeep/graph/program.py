@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import tree
+from keras import ops, tree
 
 from tfdeep.graph.opening import Opened, is_symbol
 from tfdeep.graph.trace import Call, ends
@@ -299,3 +299,15 @@ def run_steps(
     """
     for step in steps:
         step.run(values, training, handler)
+
+
+def as_started(symbols: list, tensors: list) -> list:
+    """Inputs as a Functional model takes them: their dtype, their rank."""
+    found = []
+    for symbol, tensor in zip(symbols, tensors, strict=True):
+        if keras.backend.standardize_dtype(tensor.dtype) != symbol.dtype:
+            tensor = ops.cast(tensor, symbol.dtype)
+        if len(tensor.shape) == len(symbol.shape) - 1:
+            tensor = ops.expand_dims(tensor, -1)
+        found.append(tensor)
+    return found

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfdeep.checks import check_number
 from tfdeep.initializers.auto_init.inputs import UNKNOWN_SIZE
-from tfdeep.initializers.auto_init.propagation import to_numpy
+from tfdeep.initializers.auto_init.tensors import to_numpy
 from tfdeep.initializers.auto_init.weights import SILENT
 from tfdeep.keras_internals import layers_of
 from tfdeep.training.wrapper import TrainingWrapper

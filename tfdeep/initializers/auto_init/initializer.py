@@ -30,9 +30,9 @@ from tfdeep.initializers.auto_init.inputs import (
     moments,
     of_unknown_size,
     sample,
-    with_inputs,
+    structure_of,
 )
-from tfdeep.initializers.auto_init.looked_up import LookedUp
+from tfdeep.initializers.auto_init.looked_up import LookedUp, NotInTable
 from tfdeep.initializers.auto_init.propagation import Propagation
 from tfdeep.initializers.auto_init.report import (
     SCATTERED,
@@ -48,6 +48,7 @@ from tfdeep.initializers.auto_init.weights import (
 )
 from tfdeep.initializers.processes import common_seed
 from tfdeep.initializers.shared_weights import check_not_shared
+from tfdeep.inside import is_graph
 
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
 # of magnitude, and their mean over few would not be that of others.
@@ -265,11 +266,11 @@ def _run(init, model, choose, data=None, strict=False, **options):
     """One pass; all variables but those that were chosen are put back."""
     check_model(model)
     check_finite(model.weights if choose.reads else model.non_trainable_weights)
-    around = with_inputs(model)
+    structure_of(model)  # Raises.
     data = init.data if data is None else data
-    if data is None and around is not model:
+    if data is None and not is_graph(model):
         check_takes_numbers(model)
-    state, backup = _passed(init, model, around, choose, data, options)
+    state, backup = _passed(init, model, choose, data, options)
     if strict and state.probed:
         backup.restore()
         raise without_rule(state.probed)
@@ -282,7 +283,7 @@ def _run(init, model, choose, data=None, strict=False, **options):
     return state
 
 
-def _passed(init, model, around, choose, data, options):
+def _passed(init, model, choose, data, options):
     """The state after a pass, and the values from before it.
 
     What turns out to be looked up is drawn as integers, in another pass.
@@ -291,7 +292,7 @@ def _passed(init, model, around, choose, data, options):
     backup = Backup(model)
     while True:
         inputs, signals = sample(
-            around,
+            model,
             init.input_mean,
             init.input_variance,
             data,
@@ -304,20 +305,18 @@ def _passed(init, model, around, choose, data, options):
             find_rule, choose, rng=rng, made_up=data is None, **options
         )
         try:
-            state.run(around, inputs, signals)
+            state.run(model, inputs, signals)
             return state, backup
+        except LookedUp as found:
+            backup.restore()
+            choose.forget()
+            size = ids.get(found.index, found.size)
+            ids[found.index] = min(found.size, size)
         except BaseException as error:
             backup.restore()
-            found = state.failure
-            if isinstance(found, LookedUp):
-                choose.forget()
-                size = ids.get(found.index, found.size)
-                ids[found.index] = min(found.size, size)
-                continue
-            if found is not None:
-                raise found from None
-            guessed = data is None and of_unknown_size(around)
-            if guessed and isinstance(error, Exception):
+            guessed = data is None and of_unknown_size(model)
+            told = isinstance(error, NotInTable)
+            if guessed and not told and isinstance(error, Exception):
                 raise too_small(model, error) from error
             raise
 

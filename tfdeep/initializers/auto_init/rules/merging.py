@@ -3,9 +3,9 @@
 import numpy as np
 from keras import layers
 
-from tfdeep.initializers.auto_init.propagation import is_tensor, to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.registry import first, rule
+from tfdeep.initializers.auto_init.tensors import is_tensor, to_numpy
 
 
 def summing(signs):
