@@ -62,6 +62,14 @@ def with_mask(tensor, mask):
     return _WithMask(mask)(tensor)
 
 
+def without_masks(*tensors) -> tuple:
+    """Take the masks off tensors, as layers do that use them up."""
+    for tensor in tensors:
+        if hasattr(tensor, "__dict__"):
+            put_mask_on(tensor, None)
+    return ()
+
+
 def stand_in(tensor) -> keras.KerasTensor:
     """A symbol in the place of a tensor, with a mask if that has one.
 

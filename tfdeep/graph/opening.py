@@ -124,6 +124,7 @@ class _Opener(keras.layers.Layer):
 
     def __init__(self, layer, reads: bool):
         super().__init__(autocast=False)
+        self.supports_masking = True  # The layer within says what it hands on.
         self.reads = reads
         self.opened = Untracked(layer)
         self.built = True
@@ -131,6 +132,9 @@ class _Opener(keras.layers.Layer):
 
     def call(self, *args, training=None, **kwargs):
         raise NotImplementedError  # It never meets a tensor.
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
 
     def compute_output_spec(self, *args, training=None, **kwargs):
         layer = self.opened.value

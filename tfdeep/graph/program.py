@@ -15,7 +15,7 @@ from keras import ops, tree
 
 from tfdeep.graph.opening import Opened, is_symbol
 from tfdeep.graph.trace import Call, ends
-from tfdeep.masks import mask_of, with_mask
+from tfdeep.masks import mask_of, with_mask, without_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,12 +202,20 @@ class Program:
         inside = self._opened[id(call)]
         given = [known.get(id(tensor)) for tensor in call.inputs]
         within = dict(zip(map(id, inside.inputs), given, strict=True))
-        for symbol, slot in zip(inside.worn, given, strict=True):
-            if is_symbol(symbol):
-                within[id(symbol)] = _slot(symbol)
+        bare = []  # What the layer takes the mask off, as it did its symbol.
+        for symbol, mask, slot in zip(
+            inside.inputs, inside.worn, given, strict=True
+        ):
+            if is_symbol(mask):
+                within[id(mask)] = _slot(mask)
                 self.steps.append(
-                    Step(call.path, mask_of, (slot,), {}, [within[id(symbol)]])
+                    Step(call.path, mask_of, (slot,), {}, [within[id(mask)]])
                 )
+                if mask_of(symbol) is None:
+                    bare.append(slot)
+        if bare:
+            args = tuple(bare)
+            self.steps.append(Step(call.path, without_masks, args, {}, []))
         self._add(inside.calls, within, True)
         outputs = [within[id(tensor)] for tensor in inside.outputs]
         masks = [within.get(id(mask)) for mask in inside.masks]

@@ -18,7 +18,7 @@ import keras
 
 _LOCK = threading.Lock()
 _USERS = 0  # How many want the calls to be replaced.
-_ORIGINALS: dict[type, Any] = {}
+_ORIGINALS: dict[Any, Any] = {}
 
 
 @dataclasses.dataclass
@@ -86,7 +86,8 @@ def _replaced() -> Iterator[None]:
         if not _USERS:
             for kind in (keras.layers.Layer, keras.Operation):
                 _ORIGINALS[kind] = vars(kind)["__call__"]
-                kind.__call__ = _replacement(_ORIGINALS[kind])
+            for kind, original in _ORIGINALS.items():
+                kind.__call__ = _replacement(original)
         _USERS += 1
     try:
         yield
