@@ -54,7 +54,7 @@ def _of_graph(model: keras.Model, args: tuple, kwargs: dict):
     given = tree.flatten(args)
     told = {name for name, value in kwargs.items() if value is not None}
     fits = len(given) == len(tree.flatten(starts))
-    if not (fits and told <= {"training"} and calls_its_graph(model)):
+    if not (fits and told <= {"training"}):
         raise CannotOpen(model.name)
     calls = calls_between(starts, results)
     if not isinstance(model, keras.Sequential):
@@ -67,14 +67,6 @@ def _of_graph(model: keras.Model, args: tuple, kwargs: dict):
     program = Program(starts, results, [_whole(call) for call in calls])
     tensors = [ops.convert_to_tensor(each) for each in given]
     return program, as_started(tree.flatten(starts), tensors)
-
-
-def calls_its_graph(model: keras.Model) -> bool:
-    """Whether a model's `call` is that of Keras."""
-    if "call" in vars(model):
-        return False
-    kind = next(each for each in type(model).__mro__ if "call" in vars(each))
-    return kind.__module__.partition(".")[0] == "keras"
 
 
 def _whole(call: Call) -> Call:

@@ -48,7 +48,6 @@ from tfdeep.initializers.auto_init.weights import (
 )
 from tfdeep.initializers.processes import common_seed
 from tfdeep.initializers.shared_weights import check_not_shared
-from tfdeep.inside import is_graph
 
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
 # of magnitude, and their mean over few would not be that of others.
@@ -166,10 +165,10 @@ class AutoInit:
             The same model.
 
         Raises:
-            ValueError: for a model that is not built or cannot be called
-                symbolically, for quantized layers or layers with LoRA, for
-                weights shared with another network, and for weights that are
-                not finite and not drawn anew. The model is as it was.
+            ValueError: for a model that is not built or of which Keras knows
+                no shape of its inputs, for quantized layers or layers with
+                LoRA, for weights shared with another network, and for weights
+                that are not finite and not drawn anew. The model is as it was.
             NotImplementedError: if `strict` and a layer has no rule.
         """
         check_choice("mode", mode, ("resample", "rescale"))
@@ -268,7 +267,7 @@ def _run(init, model, choose, data=None, strict=False, **options):
     check_finite(model.weights if choose.reads else model.non_trainable_weights)
     structure_of(model)  # Raises.
     data = init.data if data is None else data
-    if data is None and not is_graph(model):
+    if data is None:
         check_takes_numbers(model)
     state, backup = _passed(init, model, choose, data, options)
     if strict and state.probed:

@@ -11,7 +11,6 @@ from tfdeep.initializers.auto_init.signal import Signal, measure
 from tfdeep.initializers.auto_init.tensors import to_numpy
 from tfdeep.initializers.kinds import check_kind, is_text, kind_of
 from tfdeep.initializers.processes import of_first
-from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
 
 # How many numbers of an input are sampled: of images and sequences fewer, as
@@ -131,7 +130,7 @@ def structure_of(model):
         ValueError: if it is not built, takes several arguments, or could not
             be called symbolically when Keras built it.
     """
-    if is_graph(model):
+    if getattr(model, "inputs", None):
         return ends(model)[0]
     if not (model.built and model.weights):
         raise ValueError(
