@@ -236,6 +236,10 @@ def test_keras_has_the_private_names_that_are_read():
     after = keras_internals.node_of(keras.layers.Dense(2)(tensor))
     assert keras_internals.calls_after(node) == [after]
     assert keras_internals.calls_after(after) == []
+    with keras_internals.calls_forgotten(model):
+        model(inputs)
+        layer(inputs)
+    assert keras_internals.calls_of(layer) == [node]
     ran = keras_internals.nodes_as_run(model)
     assert [each.operation for each in ran] == model.operations
     later = keras.layers.Dense(2)(inputs)

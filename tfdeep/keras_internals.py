@@ -5,7 +5,9 @@ for it, and another says which of these a release has removed. All were read
 in Keras 3.13 to 3.15. This module imports nothing of the package.
 """
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -81,6 +83,25 @@ def calls_of(operation: Any) -> list:
     They are kept as long as the layer, whoever made them.
     """
     return list(operation._inbound_nodes)
+
+
+@contextlib.contextmanager
+def calls_forgotten(layer: keras.Layer) -> Iterator[None]:
+    """Let a layer, and those in it, forget the symbolic calls made meanwhile.
+
+    They would keep the records for good, and a summary of the model would show
+    the shapes of the last one.
+    """
+    kept = [
+        (nodes, len(nodes))
+        for each in layers_of(layer)
+        for nodes in (each._inbound_nodes, each._outbound_nodes)
+    ]
+    try:
+        yield
+    finally:
+        for nodes, count in kept:
+            del nodes[count:]
 
 
 def calls_after(node: Any) -> list:

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from tfdeep.graph.opening import CannotOpen
 from tfdeep.graph.within import program_within
+from tfdeep.keras_internals import calls_of
 from tfdeep.masks import mask_of
 
 
@@ -60,6 +61,13 @@ def test_a_layer_in_training():
     found, _ = ran(block, x)
     block.drop.seed_generator.state.assign([1, 0])
     same(found, block(x, training=True))
+
+
+def test_layers_do_not_keep_what_was_traced():
+    """A summary would show the shapes of the last trace."""
+    block = Block()
+    ran(block, tensor(3, 4))
+    assert calls_of(block.low) == []
 
 
 def test_numbers_are_taken_in_the_dtype_of_the_layer():

@@ -15,7 +15,7 @@ from tfdeep.graph.opening import CannotOpen, is_composite, open_call
 from tfdeep.graph.program import Program, as_started
 from tfdeep.graph.trace import Call, calls_between, ends
 from tfdeep.inside import is_graph
-from tfdeep.keras_internals import nodes_as_run, number_of
+from tfdeep.keras_internals import calls_forgotten, nodes_as_run, number_of
 from tfdeep.masks import mask_of, stand_in, with_mask
 
 
@@ -85,7 +85,8 @@ def _of_layer(layer: keras.Layer, args: tuple, kwargs: dict):
         lambda each: symbols.get(id(each), each), (args, kwargs)
     )
     call = Call(layer.name, layer, args, kwargs, [], [])
-    inside = open_call(call)
+    with calls_forgotten(layer):
+        inside = open_call(call)
     calls = [_whole(part) for part in inside.calls]
     calls.sort(key=lambda part: max(map(number_of, part.outputs)))
     returned = tree.map_structure(
