@@ -202,20 +202,7 @@ class Program:
         inside = self._opened[id(call)]
         given = [known.get(id(tensor)) for tensor in call.inputs]
         within = dict(zip(map(id, inside.inputs), given, strict=True))
-        bare = []  # What the layer takes the mask off, as it did its symbol.
-        for symbol, mask, slot in zip(
-            inside.inputs, inside.worn, given, strict=True
-        ):
-            if is_symbol(mask):
-                within[id(mask)] = _slot(mask)
-                self.steps.append(
-                    Step(call.path, mask_of, (slot,), {}, [within[id(mask)]])
-                )
-                if mask_of(symbol) is None:
-                    bare.append(slot)
-        if bare:
-            args = tuple(bare)
-            self.steps.append(Step(call.path, without_masks, args, {}, []))
+        self._take_masks(call, inside, given, within)
         self._add(inside.calls, within, True)
         outputs = [within[id(tensor)] for tensor in inside.outputs]
         masks = [within.get(id(mask)) for mask in inside.masks]
@@ -233,6 +220,24 @@ class Program:
             )
         )
         return slots
+
+    def _take_masks(self, call: Call, inside: Opened, given, within) -> None:
+        """Hand the masks of inputs into a layer that was opened.
+
+        It takes them off where it did so with its symbols.
+        """
+        bare = []
+        for symbol, mask, slot in zip(
+            inside.inputs, inside.worn, given, strict=True
+        ):
+            if is_symbol(mask):
+                made = within[id(mask)] = _slot(mask)
+                self.steps.append(Step(call.path, mask_of, (slot,), {}, [made]))
+                if mask_of(symbol) is None:
+                    bare.append(slot)
+        if bare:
+            args = tuple(bare)
+            self.steps.append(Step(call.path, without_masks, args, {}, []))
 
     def run(
         self,

@@ -96,9 +96,7 @@ def sample(model, means, variances, data, seed, largest=256, ids=None):
         _each(in_order(v, structure), specs) for v in (means, variances)
     )
     values, signals = [], []
-    for index, (spec, mean, variance) in enumerate(
-        zip(specs, means, variances, strict=True)
-    ):
+    for index, spec in enumerate(specs):
         shape = (batch, *_shape(spec)[1:])
         dtype = keras.backend.standardize_dtype(spec.dtype)
         if dtype == "string":
@@ -108,17 +106,22 @@ def sample(model, means, variances, data, seed, largest=256, ids=None):
             )
         size = (ids or {}).get(index)
         if size or "int" in dtype or dtype == "bool":
-            size = size or _vocabulary(model)
-            x = rng.integers(0, size, shape).astype(dtype)
-            signals.append(measure(x))
+            x = rng.integers(0, size or _vocabulary(model), shape).astype(dtype)
+            signal = measure(x)
         else:
-            x = rng.standard_normal(shape)
-            x = (x - x.mean()) / x.std() if x.size > 1 else x
-            x = (mean + x * variance**0.5).astype("float32")
-            second = np.full((1,) * len(shape), mean**2 + variance)
-            signals.append(Signal(float(mean), second, gaussian=mean == 0))
+            x, signal = _normal(rng, shape, means[index], variances[index])
         values.append(x)
+        signals.append(signal)
     return keras.tree.pack_sequence_as(structure, values), signals
+
+
+def _normal(rng, shape, mean, variance):
+    """Values of exactly this mean and variance, and their signal."""
+    x = rng.standard_normal(shape)
+    x = (x - x.mean()) / x.std() if x.size > 1 else x
+    second = np.full((1,) * len(shape), mean**2 + variance)
+    signal = Signal(float(mean), second, gaussian=mean == 0)
+    return (mean + x * variance**0.5).astype("float32"), signal
 
 
 def structure_of(model):
