@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import warnings
 
 import keras
 import numpy as np
@@ -20,6 +19,7 @@ from tfdeep.initializers.auto_init.checks import (
     check_variance,
     too_small,
     warn_of_probed,
+    warn_of_scatter,
     warn_of_silence,
     without_rule,
 )
@@ -34,11 +34,7 @@ from tfdeep.initializers.auto_init.inputs import (
 )
 from tfdeep.initializers.auto_init.looked_up import LookedUp, NotInTable
 from tfdeep.initializers.auto_init.propagation import Propagation
-from tfdeep.initializers.auto_init.report import (
-    SCATTERED,
-    SignalReport,
-    average,
-)
+from tfdeep.initializers.auto_init.report import SignalReport, average
 from tfdeep.initializers.auto_init.rules import find_rule
 from tfdeep.initializers.auto_init.weights import (
     DISTRIBUTIONS,
@@ -52,7 +48,6 @@ from tfdeep.initializers.shared_weights import check_not_shared
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
 # of magnitude, and their mean over few would not be that of others.
 SAMPLE, POLISH_SAMPLE = 256, 32768
-UNSTABLE = 1.5  # Growth of a small change that is warned about.
 
 
 class AutoInit:
@@ -182,28 +177,13 @@ class AutoInit:
         state = _run(init, model, scaler, strict=strict, polish=polish)
         warn_of_probed(state)
         warn_of_silence(scaler.skipped)
-        growth = state.growth
-        if growth > UNSTABLE and not polish:
-            warnings.warn(
-                "A relative change of the signal's second moment grows "
-                f"{growth:.1f}-fold on the way to the outputs: real draws "
-                "will differ from the prediction. Use polish=True, or a "
-                "smaller signal_variance.",
-                stacklevel=2,
-            )
-        elif state.deviation > SCATTERED and not polish:
-            warnings.warn(
-                "The outputs' second moment differs between real draws by "
-                f"about {state.deviation:.2g} of its mean: layers are many "
-                "for their width. See report.verify(draws=20); use "
-                "polish=True, wider layers or normalization.",
-                stacklevel=2,
-            )
+        if not polish:
+            warn_of_scatter(state)
         self.report = SignalReport(
             state.records,
             scaler.skipped,
             state.probed,
-            growth,
+            state.growth,
             functools.partial(_remeasure, init, model, scaler),
             state.deviation,
         )
