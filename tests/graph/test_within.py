@@ -146,6 +146,22 @@ def test_a_graph_with_a_call_of_its_own():
     assert names[-2:] == ["Dense", "Multiply"]
 
 
+class Scaled(Block):
+    def __init__(self):
+        super().__init__()
+        self.scale = self.add_weight(shape=(4,), initializer="ones")
+
+    def call(self, x):
+        return self.low(x) * self.scale
+
+
+def test_weights_that_are_arguments_count_as_they_are():
+    scaled, x = Scaled(), tensor(3, 4)
+    program, inputs = program_within(scaled, (x,), {})
+    scaled.scale.assign([1.0, 2.0, 3.0, 4.0])
+    same(program.run(inputs, True), scaled(x))
+
+
 class ReadsByHand(Block):
     def call(self, x):
         return self.low(x) + 2.0 * self.low.bias

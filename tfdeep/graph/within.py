@@ -86,7 +86,7 @@ def _of_layer(layer: keras.Layer, args: tuple, kwargs: dict):
     )
     call = Call(layer.name, layer, args, kwargs, [], [])
     with calls_forgotten(layer):
-        inside = open_call(call)
+        inside = open_call(call, arguments=True)
     calls = [_whole(part) for part in inside.calls]
     calls.sort(key=lambda part: max(map(number_of, part.outputs)))
     returned = tree.map_structure(

@@ -157,9 +157,9 @@ class PrivateStep(backend.OwnStep):
             self._sees_examples = False
         if wrong:
             warnings.warn(
-                f"The gradients by {', '.join(wrong)} came out otherwise than "
-                "by plain differentiation, layer by layer. The whole model is "
-                "differentiated on one example at a time, which is slower.",
+                f"The gradients by {', '.join(wrong)} differ, taken layer by "
+                "layer, from those of plain differentiation. The whole model "
+                "is differentiated on one example at a time, which is slower.",
                 stacklevel=3,
             )
             private.engine = Vectorized(self.base, self)
