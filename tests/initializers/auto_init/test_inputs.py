@@ -219,7 +219,9 @@ def test_a_data_set_of_numbers_of_another_kind(dtype):
     x = tf.cast(np.arange(24).reshape(3, 8), dtype)
     for data in (x, tf.data.Dataset.from_tensors(x)):
         if dtype == "complex64":
-            with pytest.raises(TypeError, match="must be numbers or text.*complex64"):
+            with pytest.raises(
+                TypeError, match="must be numbers or text.*complex64"
+            ):
                 AutoInit.from_data(data)
         else:
             init = AutoInit.from_data(data, seed=0)
