@@ -316,6 +316,15 @@ def test_private_training_takes_units_in_a_branch(around):
     assert any(np.array(unit.slopes).any() for unit in units_in(new))
 
 
+def test_a_quantized_branch():
+    layer = StochasticDepth(layers.Dense(32, "relu"), 0.5)
+    model = chain(layer, layers.Dense(8))
+    layer.layer.quantize("int8")
+    new = linearize(model)
+    assert len(units_in(new)) == 1
+    check_equal(model, new, images(3, 6))
+
+
 def test_units_in_a_branch_are_sliced():
     block = BasicBlock(8, survival_probability=0.5, seed=1)
     model = linearize(chain(block, layers.Flatten(), shape=(6, 6, 8)))
