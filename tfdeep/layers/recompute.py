@@ -72,8 +72,9 @@ class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
         )
         if not isinstance(layer, keras.Layer):
             raise ValueError(
-                f"`layer` came as {type(layer).__name__}. It must be a Keras "
-                "layer. Pass an instance, such as keras.layers.Dense(8)."
+                "`layer` must be a Keras layer. Received: "
+                f"layer={type(layer).__name__}. Pass an instance, such as "
+                "keras.layers.Dense(8)."
             )
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, autocast=False, **kwargs)

@@ -118,8 +118,8 @@ def path_length(model: keras.Model, normalized: bool = True) -> PathLength:
     seconds for a thousand layers.
 
     Layers made of layers are looked into; a branch that is dropped at random
-    counts as it is, for it drops nothing at inference. What multiplies tensors, attends or
-    loops is refused; `tfdeep.linearization.path_rule` adds a rule.
+    counts as it is, for it drops nothing at inference. What multiplies tensors,
+    attends or loops is refused; `tfdeep.linearization.path_rule` adds a rule.
 
     Reference:
         Mehmeti-Goepel and Disselhoff, "Nonlinear Advantage: Trained Networks

@@ -26,6 +26,8 @@ def prune(
     criterion: Any = "magnitude",
     x: Any = None,
     y: Any = None,
+    *,
+    loss: Any = None,
     **plan,
 ) -> keras.Model:
     """A smaller model, without the channels that count least.
@@ -43,6 +45,8 @@ def prune(
             `tfdeep.pruning.Oracle()`.
         x: inputs, which `"taylor"` needs.
         y: targets.
+        loss: a loss or its name, for a criterion that asks one; by default
+            that of the compiled model.
         **plan: further arguments of `ChannelGraph.plan`, such as
             `max_multiply_adds=0.5` or `round_to=8`.
 
@@ -76,6 +80,7 @@ def prune(
         model = unstack(model)
     exclude = plan.get("exclude", ())
     graph = ChannelGraph(model)
-    scores = criterion.scores(graph, x, y)
+    asked = {} if loss is None else {"loss": loss}
+    scores = criterion.scores(graph, x, y, **asked)
     chosen = graph.plan(scores, ratio=ratio, **{**plan, "exclude": exclude})
     return chosen.compact(model)
