@@ -12,6 +12,17 @@ def is_graph(model: Any) -> bool:
     )
 
 
+def plain_of(model: Any) -> Any:
+    """The model inside all wrappers of this package, itself if there is none.
+
+    A wrapper says so by `wraps_base`; a user's class may have a `base`, too,
+    which is a part of it.
+    """
+    while getattr(type(model), "wraps_base", False):
+        model = model.base
+    return model
+
+
 def own_methods(model: keras.Model, *names: str) -> list[str]:
     """Which of these methods are not those of `keras.Model`."""
     return [
