@@ -24,6 +24,7 @@ FLOOR := .venv-floor/bin/python
 TF_READY := .venv/ready-$(KEY)
 JAX_READY := .venv-jax/ready-$(KEY)
 FLOOR_READY := .venv-floor/ready-$(KEY)
+NOTEBOOKS_READY := .venv-notebooks/ready-$(KEY)
 # The demo runs in the large environment where that is there.
 DEMO_READY := $(if $(wildcard $(TF_READY)),$(TF_READY),.venv-demo/ready-$(KEY))
 
@@ -44,8 +45,8 @@ PYTHONS ?= python3.11 python3.12 python3.13
 PYTEST := -m pytest -q -n 2 --dist worksteal
 RECORD := build/suite.xml
 
-.PHONY: help demo test quick claims times lint doctest docs test-tensorflow \
-	test-jax test-jax-methods test-floor floors bench clean
+.PHONY: help demo test quick claims times lint doctest docs notebooks \
+	test-tensorflow test-jax test-jax-methods test-floor floors bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -82,6 +83,9 @@ docs: $(TF_READY) ## The documentation, into docs/_build
 	@echo "== Documentation"
 	@$(ON_TF) -m sphinx -q -W --keep-going -n -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+notebooks: $(NOTEBOOKS_READY) ## The guides as notebooks, run, into examples/
+	@KERAS_BACKEND=tensorflow $(dir $<)bin/python docs/notebooks.py
 
 test-tensorflow: $(TF_READY) ## The suite on TensorFlow, and the examples
 	@echo "== The suite on TensorFlow, the examples in docstrings and pages"
@@ -123,7 +127,8 @@ bench: $(TF_READY) ## The measurements in benchmarks/
 		echo "== $$script"; $(ON_TF) "$$script" || exit 1; done
 
 clean: ## Remove the environments and everything that was built
-	rm -rf .venv .venv-jax .venv-floor .venv-demo docs/_build build dist *.egg-info
+	rm -rf .venv .venv-jax .venv-floor .venv-demo .venv-notebooks docs/_build \
+		docs/api/objects build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -158,3 +163,6 @@ endef
 
 .venv-demo/ready-$(KEY):
 	$(call environment,.venv-demo,tensorflow$(,)datasets$(,)plot$(,)accounting,about a minute and 2 GB)
+
+.venv-notebooks/ready-$(KEY):
+	$(call environment,.venv-notebooks,tensorflow$(,)accounting$(,)notebooks,about a minute and 2 GB)

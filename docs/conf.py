@@ -4,6 +4,10 @@ import contextlib
 import inspect
 import os
 import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @contextlib.contextmanager
@@ -22,6 +26,8 @@ def nothing_on_stderr():
 with nothing_on_stderr():
     import tfdeep
 
+from papers import link  # noqa: E402
+
 project = "tfdeep"
 author = "The tfdeep authors"
 copyright = "The tfdeep authors"
@@ -30,7 +36,12 @@ version = release = tfdeep.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "reference",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
@@ -38,6 +49,10 @@ html_title = f"tfdeep {release}"
 # Docstrings mark code with single backquotes.
 default_role = "code"
 myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
+# What is copied is what one types.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 autodoc_member_order = "bysource"
 # Keras' own docstrings are Markdown and belong to Keras' reference.
@@ -79,6 +94,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(collections\.abc|dataclasses|pathlib|typing)\..*"),
 ]
 
+autosummary_generate = False  # `reference` writes the pages.
+
 SECTION = re.compile(r"[A-Z][a-z ]+:$")
 
 
@@ -104,6 +121,11 @@ def _goes_on(marked):
     return bool(filled) and filled[-1].startswith("    ")
 
 
+def link_papers(app, what, name, obj, options, lines):
+    """Make links of the papers that a docstring quotes."""
+    lines[:] = link(lines)
+
+
 def show_signature(app, what, name, obj, options, signature, returns):
     """Show what `__init__` takes; Keras' `__new__` hides it."""
     if what != "class" or signature != "(*args, **kwargs)":
@@ -116,4 +138,5 @@ def show_signature(app, what, name, obj, options, signature, returns):
 def setup(app):
     """Run before napoleon, which has priority 500."""
     app.connect("autodoc-process-docstring", mark_formulas, priority=400)
+    app.connect("autodoc-process-docstring", link_papers, priority=401)
     app.connect("autodoc-process-signature", show_signature)

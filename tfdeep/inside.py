@@ -6,9 +6,16 @@ import keras
 
 
 def is_graph(model: Any) -> bool:
-    """Whether it is a Functional or Sequential model with known inputs."""
-    return isinstance(model, keras.Model) and bool(
-        getattr(model, "inputs", None)
+    """Whether it is a Functional or Sequential model with known inputs.
+
+    A subclass with a `call` of its own is none: what it computes is not in the
+    inputs and outputs that it was made from.
+    """
+    return (
+        isinstance(model, keras.Model)
+        and bool(getattr(model, "inputs", None))
+        and "call" not in vars(model)
+        and _definer(type(model), "call").__module__.startswith("keras.")
     )
 
 
@@ -21,6 +28,11 @@ def plain_of(model: Any) -> Any:
     while getattr(type(model), "wraps_base", False):
         model = model.base
     return model
+
+
+def _definer(kind: type, name: str) -> type:
+    """The class of which a method is."""
+    return next(each for each in kind.__mro__ if name in vars(each))
 
 
 def own_methods(model: keras.Model, *names: str) -> list[str]:

@@ -33,3 +33,14 @@ def test_mask_keeps_the_true_class_in_training_else_the_longest(form):
     ):
         expected = np.where(np.eye(4)[kept][..., None] > 0, x, 0)
         np.testing.assert_array_equal(y, expected.reshape(3, 8))
+
+
+@pytest.mark.tensorflow
+def test_mask_is_exported_without_casting_bits():
+    """ONNX and LiteRT have no `Bitcast`, which Keras' `argmax` makes."""
+    import tensorflow as tf
+
+    call = tf.function(CapsuleMask()).get_concrete_function(images(3, 4, 2))
+    kinds = {operation.type for operation in call.graph.get_operations()}
+    assert "OneHot" in kinds
+    assert "Bitcast" not in kinds

@@ -78,7 +78,7 @@ def shared():
             ["d3"],
             {"segments": {"d3": ("d2", "d3"), "output": ("d0", "out")}},
             ValueError,
-            "begin with the highest segment",
+            "must begin above all others",
         ),
         (chain, ["d3"], {"segments": "blocks"}, TypeError, "'auto' or a"),
         *(
@@ -87,8 +87,8 @@ def shared():
         ),
         (chain, ["d9"], {}, ValueError, "Did you mean"),
         (chain, ["out"], {}, ValueError, "makes the model's output"),
-        (shared, ["mid"], {}, ValueError, "came shared with 'same'"),
-        (shared, ["same#2"], {}, ValueError, "came shared with 'same'"),
+        (shared, ["mid"], {}, ValueError, "begins between .* and 'same'"),
+        (shared, ["same#2"], {}, ValueError, "begins between .* and 'same'"),
     ],
 )
 def test_what_cannot_be(make, names, arguments, error, message):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import keras
 from keras import tree
 
-from tfdeep.graph.trace import Call, calls_between, ends
+from tfdeep.graph.trace import Call, calls_between, ends, variables_among
 from tfdeep.inside import Reads, is_graph
 from tfdeep.keras_internals import layers_of
 from tfdeep.masks import mask_of, stand_in
@@ -70,6 +70,8 @@ def open_call(call: Call, reads: bool = False) -> Opened:
     calls = calls_between(
         begins, [*outputs, *filter(is_symbol, masks)], f"{call.path}/"
     )
+    if variables_among(calls) and not reads:
+        raise CannotOpen(layer.name)
     return Opened(calls, inputs, outputs, worn, masks)
 
 
@@ -172,24 +174,6 @@ def takes_training(layer) -> bool:
     if not isinstance(layer, keras.layers.Layer):
         return False
     return "training" in inspect.signature(layer.call).parameters
-
-
-def every_call(calls: list[Call]) -> list[Call]:
-    """The calls and all within them: in nested models, and in open layers.
-
-    A layer that is made of layers and cannot be opened is there without them.
-    """
-    found = []
-    for call in calls:
-        found.append(call)
-        if call.parts:
-            found.extend(every_call(call.parts))
-        elif is_composite(call.operation):
-            try:
-                found.extend(every_call(open_call(call).calls))
-            except CannotOpen:
-                continue
-    return found
 
 
 def is_composite(operation) -> bool:

@@ -307,7 +307,7 @@ class _Writer:
         for model, result in self.models:
             result.dtype_policy = model.dtype_policy
             if not model.trainable:
-                _copy_flags(model, result)
+                freeze_whole(result)
         return sources
 
 
@@ -379,10 +379,10 @@ def copy_frozen(old: keras.Layer, new: keras.Layer) -> None:
             target.trainable = source.trainable
 
 
-def _copy_flags(model: keras.Model, result: keras.Model) -> None:
-    """Freeze a model as a whole, and not what trains within it."""
-    flags = [(part, part.trainable) for part in layers_of(result)[1:]]
-    result.trainable = False
+def freeze_whole(layer: keras.Layer) -> None:
+    """Freeze a layer or model as a whole, and not what trains within it."""
+    flags = [(part, part.trainable) for part in layers_of(layer)[1:]]
+    layer.trainable = False
     for part, trains in flags:
         if part.trainable != trains:
             part.trainable = trains

@@ -94,8 +94,9 @@ class CapsuleMask(keras.layers.Layer):
         if training and classes is not None:
             kept = one_hot(classes, count, inputs.dtype)
         else:
-            longest = ops.argmax(ops.sum(ops.square(inputs), -1), -1)
-            kept = ops.one_hot(longest, count, dtype=inputs.dtype)
+            # Not `argmax`: Keras' casts bits, which ONNX and LiteRT cannot.
+            _, longest = ops.top_k(ops.sum(ops.square(inputs), -1), 1)
+            kept = ops.one_hot(longest[:, 0], count, dtype=inputs.dtype)
         return ops.reshape(inputs * kept[..., None], (-1, count * dim))
 
     def compute_output_shape(self, inputs_shape, classes_shape=None):

@@ -129,8 +129,9 @@ class Repeat(keras.layers.Layer):
         )
         if not isinstance(layer, keras.layers.Layer):
             raise TypeError(
-                f"`layer` came as {type(layer).__name__}. It must be a Keras "
-                "layer. Pass an instance, such as keras.layers.Dense(8)."
+                "`layer` must be a Keras layer. Received: "
+                f"layer={type(layer).__name__}. Pass an instance, such as "
+                "keras.layers.Dense(8)."
             )
         check_positive("num_repeats", num_repeats)
         check_choice("recompute", recompute, RECOMPUTE)
@@ -210,7 +211,8 @@ class Repeat(keras.layers.Layer):
         variables = self.template.stacked
         values = [ops.convert_to_tensor(v.value) for v in variables]
         # A layer without weights has to be counted, too.
-        values.insert(0, ops.arange(self.num_repeats))
+        # From 0 by name, as ONNX from JAX (jax2onnx) asks.
+        values.insert(0, ops.arange(0, self.num_repeats))
         if self.survival_probabilities is not None:
             values.append(ops.convert_to_tensor(self.survival_probabilities))
         state = self.template.state

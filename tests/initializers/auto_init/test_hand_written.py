@@ -126,11 +126,11 @@ def test_what_cannot_be_known():
     """Which inputs are integers: data say it."""
     model = NotSymbolic()
     model(np.ones((2, 3), "float32"))
-    with pytest.raises(ValueError, match="cannot be called with a symb"):
+    with pytest.raises(ValueError, match="must take symbolic tensors"):
         AutoInit().initialize_model(model)
     words = Chain([layers.Embedding(5, 4), layers.Dense(2)])
     words(np.zeros((2, 3), "int32"))
-    with pytest.raises(ValueError, match="Take them from data"):
+    with pytest.raises(ValueError, match="from data: AutoInit"):
         AutoInit().initialize_model(words)
     x = np.arange(60).reshape(20, 3) % 5
     AutoInit.from_data(x, seed=0).initialize_model(words)

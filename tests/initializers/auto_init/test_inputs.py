@@ -124,12 +124,12 @@ def test_a_batch_of_fixed_size():
     "data,message",
     [
         (np.ones((5, 31)), "array of shape .5, 31."),
-        (np.ones((0, 32)), "`input_mean` came as nan"),
-        (np.full((5, 32), np.nan), "`input_mean` came as nan"),
-        ([np.ones((5, 32))] * 2, "came with 2 inputs"),
-        (np.full((5, 32), "a", "U"), "came as text for the input"),
-        (np.full((5, 32), "a", "S"), "came as text for the input"),
-        (np.full((5, 32), "a", "O"), "came as text for the input"),
+        (np.ones((0, 32)), "Received: input_mean=nan"),
+        (np.full((5, 32), np.nan), "Received: input_mean=nan"),
+        ([np.ones((5, 32))] * 2, "Received: 2 arrays"),
+        (np.full((5, 32), "a", "U"), "Received: text"),
+        (np.full((5, 32), "a", "S"), "Received: text"),
+        (np.full((5, 32), "a", "O"), "Received: text"),
     ],
 )
 def test_bad_data(data, message):
@@ -176,7 +176,7 @@ class Batches(keras.utils.PyDataset):
     ],
 )
 def test_data_of_no_numbers(data, message):
-    with pytest.raises(TypeError, match=f"{message}.*takes numbers"):
+    with pytest.raises(TypeError, match=f"must be numbers or text.*{message}"):
         AutoInit.from_data(data)
 
 

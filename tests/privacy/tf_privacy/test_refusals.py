@@ -163,7 +163,7 @@ def test_a_loss_of_a_tape_works():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"clip": 0.0}, "`l2_norm_clip` came as 0"),
+        ({"clip": 0.0}, "Received: l2_norm_clip=0"),
         ({"clip": "1"}, "l2_norm_clip"),
         ({"noise": -1.0}, "noise_multiplier"),
         ({"noise": float("nan")}, "noise_multiplier"),
@@ -190,7 +190,7 @@ def test_two_mechanisms_are_refused():
     query = tf_privacy.GaussianSumQuery(1.0, 2.0)
     mechanism = tf_privacy.QueryMechanism(query)
     model = PrivateModel(net(), mechanism=mechanism)
-    with pytest.raises(ValueError, match="Only one of them"):
+    with pytest.raises(ValueError, match="only one of them"):
         model.compile(made("DPKerasSGDOptimizer", noise=1.0), "mse")
 
 

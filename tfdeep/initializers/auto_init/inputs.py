@@ -22,8 +22,9 @@ def arrays(x):
         parts = [_images(batch) for batch in x.take(8).as_numpy_iterator()]
         if not parts:
             raise ValueError(
-                "`x` came as an empty data set. It gives batches of inputs. "
-                "Check the path and the split it was made from."
+                "`x` must give at least one batch of inputs. Received: an "
+                "empty data set. Check the path and the split it was made "
+                "from."
             )
         # Where lengths differ from batch to batch, those of the first count.
         parts = [part for part in parts if _sizes(part) == _sizes(parts[0])]
@@ -43,9 +44,9 @@ def _numbers(x):
     kind = kind_of(array)
     if kind not in ("numbers", "text") or (kind == "text" and not array.ndim):
         raise TypeError(
-            f"`x` came with {_said(x, array)}. It takes numbers or text in "
-            "arrays. Pass an array, a list or dict of arrays, or a "
-            "tf.data.Dataset."
+            "`x` must be numbers or text in arrays. Received: "
+            f"{_said(x, array)}. Pass an array, a list or dict of arrays, or "
+            "a tf.data.Dataset."
         )
     return array
 
@@ -130,8 +131,9 @@ def with_inputs(model):
         return model
     if not (model.built and model.weights):
         raise ValueError(
-            f"Model '{model.name}' came without known inputs. Its weights "
-            "and inputs must exist. Give it an Input, or call it once on data."
+            "The weights and inputs of a model must exist. Received: model "
+            f"'{model.name}' without known inputs. Give it an Input, or call "
+            "it once on data."
         )
     # Keras knows no shape where its own symbolic call has failed.
     shapes = (model.get_build_config() or {}).get("input_shape")
@@ -154,9 +156,9 @@ def with_inputs(model):
 def _not_symbolic(model, shapes=None):
     of_shape = "" if shapes is None else f" of the shape {shapes} it has seen"
     return ValueError(
-        f"Model '{model.name}' came hand-written, and cannot be called with "
-        f"a symbolic tensor{of_shape}. Use keras.ops in its `call`, and one "
-        "argument for all inputs."
+        f"A model must take symbolic tensors. Received: '{model.name}', which "
+        f"is hand-written and does not{of_shape}. Use keras.ops in its "
+        "`call`, and one argument for all inputs."
     )
 
 
@@ -182,8 +184,8 @@ def in_order(values, structure) -> list:
     if not set(names) <= set(values):
         came, wanted = (", ".join(map(repr, n)) for n in (values, names))
         raise ValueError(
-            f"A dict came with the inputs {came}. The model has {wanted}. "
-            "Give each by its name."
+            f"A dict must have the inputs of the model, {wanted}. Received: "
+            f"{came}. Give each by its name."
         )
     chosen = {name: values[name] for name in names}
     return keras.tree.flatten(chosen if named else list(chosen.values()))
@@ -192,8 +194,8 @@ def in_order(values, structure) -> list:
 def _from_data(specs, flat, batch, rng, variable):
     if len(flat) != len(specs):
         raise ValueError(
-            f"`data` came with {len(flat)} inputs. The model has "
-            f"{len(specs)}. Give one array for each."
+            f"`data` must have an array for each of the {len(specs)} inputs "
+            f"of the model. Received: {len(flat)} arrays"
         )
     flat = [
         as_taken(x, spec.shape) for x, spec in zip(flat, specs, strict=True)
@@ -202,8 +204,9 @@ def _from_data(specs, flat, batch, rng, variable):
         _check_array(array, spec)
     if len({len(array) for array in flat}) > 1:
         raise ValueError(
-            f"`data` came with {[len(array) for array in flat]} samples. All "
-            "inputs need as many. Give one row of each for every sample."
+            "`data` must have as many samples for each input. Received: "
+            f"{[len(array) for array in flat]} samples. Give one row of each "
+            "for every sample."
         )
     chosen = rng.permutation(len(flat[0]))[:batch]
     values, signals = [], []
@@ -242,15 +245,15 @@ def _check_array(array, spec):
     )
     if not fits or not len(array):
         raise ValueError(
-            f"`data` came with an array of shape {shape}. The model takes "
-            f"{wanted}. Pass inputs as you pass them to fit."
+            f"`data` must be what the model takes, {wanted}. Received: an "
+            f"array of shape {shape}. Pass inputs as you pass them to fit."
         )
     array = np.asarray(array)
     check_kind(array, spec)
     if not is_text(array) and not np.all(np.isfinite(array)):
         raise ValueError(
-            "`data` came with values that are infinite or not a number. "
-            "Their moments do not exist. Remove them."
+            "`data` must be finite, as its moments do not exist otherwise. "
+            "Received: values that are infinite or not a number. Remove them."
         )
 
 
@@ -267,8 +270,8 @@ def _each(flat, specs):
         flat = flat * len(specs)
     if len(flat) != len(specs):
         raise ValueError(
-            f"Statistics came for {len(flat)} inputs. The model has "
-            f"{len(specs)}. Give one number, or one for each."
+            "Statistics must be one number, or one for each of the "
+            f"{len(specs)} inputs of the model. Received: {len(flat)} of them"
         )
     return flat
 

@@ -109,9 +109,12 @@ class BookKeeping:
             used[:] = [(rule, count) for rule, _, count in replay.records]
             kept = [tensors for _, tensors, _ in replay.records]
             shown = outputs
+            masks = tree.map_structure(mask_of, outputs)
             if views > 1:
-                shown = tree.map_structure(lambda t: t[::views], outputs)
-            masks = tree.map_structure(mask_of, shown)
+                shown, masks = tree.map_structure(
+                    lambda t: None if t is None else t[::views],
+                    (outputs, masks),
+                )
             return ops.sum(losses) / views, (shown, masks, losses, ends, kept)
 
         _, aux, grads = backend.tapped_gradients(loss)
