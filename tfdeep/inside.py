@@ -19,6 +19,17 @@ def is_graph(model: Any) -> bool:
     )
 
 
+def plain_of(model: Any) -> Any:
+    """The model inside all wrappers of this package, itself if there is none.
+
+    A wrapper says so by `wraps_base`; a user's class may have a `base`, too,
+    which is a part of it.
+    """
+    while getattr(type(model), "wraps_base", False):
+        model = model.base
+    return model
+
+
 def _definer(kind: type, name: str) -> type:
     """The class of which a method is."""
     return next(each for each in kind.__mro__ if name in vars(each))

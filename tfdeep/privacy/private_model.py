@@ -120,6 +120,8 @@ class PrivateModel(PrivateEvaluate):
         last  Dense  book-keeping
     """
 
+    wraps_base = True
+
     def __init__(
         self,
         base: keras.Model,

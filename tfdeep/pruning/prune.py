@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from tfdeep.checks import check_choice
-from tfdeep.inside import is_graph
+from tfdeep.inside import is_graph, plain_of
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers import Repeat
 from tfdeep.models import unstack
@@ -37,7 +37,8 @@ def prune(
     keras` alone. `Repeat` layers become plain ones first.
 
     Args:
-        model: a built model, which stays as it is.
+        model: a built model, which stays as it is. Of a wrapper of this
+            package the model inside is made smaller.
         ratio: float in [0, 1), the share of the channels that goes; ignored
             where `plan` has a budget.
         criterion: `"magnitude"`, `"batch_norm_scale"`, `"taylor"`,
@@ -74,6 +75,7 @@ def prune(
     budget = {"max_parameters", "max_multiply_adds"} & set(plan)
     if budget or isinstance(plan.get("scope"), dict):
         ratio = None
+    model = plain_of(model)
     if is_graph(model) and any(
         isinstance(layer, Repeat) for layer in layers_of(model)
     ):

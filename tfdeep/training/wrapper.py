@@ -48,6 +48,8 @@ class TrainingWrapper(keras.Model):
         **kwargs: `name` of the wrapper.
     """
 
+    wraps_base = True
+
     def __init__(self, model: keras.Model, **kwargs):
         if not isinstance(model, keras.Model):
             raise TypeError(
