@@ -299,6 +299,9 @@ RECIPE = Recipe(
             depth=8,
             width=16,
             plain_depths=(2, 4),
+            # Its epochs have more steps, in each of which the penalty pulls.
+            strengths=(0.005, 0.01, 0.02),
+            easy_strength=0.01,
             epochs=8,
         ),
         "paper": scale(
