@@ -306,6 +306,31 @@ def test_backends_are_imported_in_their_place_only():
     assert not named(filter(misplaced, SOURCES))
 
 
+METHODS = {
+    "initializers",
+    "linearization",
+    "privacy",
+    "pruning",
+    "training",
+}
+
+
+def test_no_method_imports_another():
+    """What they share lies below them: in `graph`, `layers` and `backend`."""
+    found = {}
+    for path in SOURCES:
+        package = path.relative_to(PACKAGE).parts[0]
+        others = {
+            name
+            for name in imported_modules(path)
+            if name.startswith("tfdeep.")
+            and name.split(".")[1] in METHODS - {package}
+        }
+        if package in METHODS and others:
+            found[path.name] = others
+    assert not found
+
+
 def test_a_file_has_at_most_300_lines_of_code():
     """Blank lines, comments and docstrings do not count."""
 

@@ -35,6 +35,14 @@ def _definer(kind: type, name: str) -> type:
     return next(each for each in kind.__mro__ if name in vars(each))
 
 
+def trains_another_loss(model: Any) -> bool:
+    """Whether it is a wrapper that trains its `base` with a changed loss.
+
+    The wrappers of `tfdeep.training` say so by `changes_loss`.
+    """
+    return getattr(type(model), "changes_loss", False)
+
+
 def own_methods(model: keras.Model, *names: str) -> list[str]:
     """Which of these methods are not those of `keras.Model`."""
     return [

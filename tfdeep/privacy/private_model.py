@@ -138,7 +138,7 @@ class PrivateModel(PrivateEvaluate):
         if not isinstance(base, keras.Model):
             raise TypeError(
                 "`base` must be a keras.Model, which PrivateModel wraps. "
-                f"Received: base={type(base).__name__}"
+                f"Received: base={type(base).__name__}. Pass a model."
             )
         if microbatch_size is not None:
             check_positive("microbatch_size", microbatch_size)

@@ -49,6 +49,7 @@ class TrainingWrapper(keras.Model):
     """
 
     wraps_base = True
+    changes_loss = True
 
     def __init__(self, model: keras.Model, **kwargs):
         if not isinstance(model, keras.Model):

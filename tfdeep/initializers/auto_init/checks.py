@@ -10,8 +10,8 @@ from tfdeep.initializers.auto_init.inputs import UNKNOWN_SIZE
 from tfdeep.initializers.auto_init.report import SCATTERED
 from tfdeep.initializers.auto_init.tensors import to_numpy
 from tfdeep.initializers.auto_init.weights import SILENT
+from tfdeep.inside import trains_another_loss
 from tfdeep.keras_internals import layers_of
-from tfdeep.training.wrapper import TrainingWrapper
 
 UNSTABLE = 1.5  # Growth of a small change that is warned about.
 
@@ -32,7 +32,7 @@ def check_model(model):
             "`model` must be a built keras.Model. Received: "
             f"model={type(model).__name__}. Wrap the layer in a model."
         )
-    if isinstance(model, TrainingWrapper):
+    if trains_another_loss(model):
         raise TypeError(
             "`model` must be the model inside, which is what it initialises. "
             f"Received: model=a {type(model).__name__}. Pass its `base`."
