@@ -151,7 +151,7 @@ def test_what_is_no_data_of_the_plan_is_refused(x, y, options):
     [None, Plan(N, B, 30, 1e-5, noise_multiplier=1.0, sampling="shuffled")],
 )
 def test_other_plans_are_refused(plan):
-    with pytest.raises(ValueError, match="Poisson"):
+    with pytest.raises(ValueError, match="poisson"):
         poisson_batches(X, Y, plan)
 
 
