@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+
 @contextlib.contextmanager
 def nothing_on_stderr():
     """TensorFlow reports on its devices there, whatever its log level."""

@@ -93,9 +93,7 @@ def page_of(module: str, name: str, inside: str, told: list) -> str:
         pages = ", ".join(f":doc:`{title} <{page}>`" for title, page in told)
         where += f" See also: {pages}."
     line = "=" * len(name)
-    return (
-        f"{name}\n{line}\n\n{where}\n\n.. auto{kind}:: {module}.{name}\n"
-    )
+    return f"{name}\n{line}\n\n{where}\n\n.. auto{kind}:: {module}.{name}\n"
 
 
 def write_pages(app) -> None:
