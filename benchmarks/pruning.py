@@ -1,14 +1,22 @@
 """Time of a forward pass, before and after channels are removed.
 
     python benchmarks/pruning.py [--nets ResNet50 MobileNetV2] [--csv FILE]
+    python benchmarks/pruning.py --peer PYTHON
 
 Nets of `keras.applications` with random weights, without 30 % and 50 % of
 the channels of each group, widths rounded up to multiples of 8. The passes of
 the nets that are compared alternate. Besides: CPU seconds for the groups, the
 plan and the smaller model. Goal: 1.6 times as fast at 30 % on ResNet-50.
+
+With `--peer`, no passes: CPU seconds to find the groups of ResNet-50 and to
+remove 30 % of each, the least of seven nets, beside Torch-Pruning. `PYTHON` is
+that of an environment with torch and torch-pruning.
 """
 
 import argparse
+import json
+import pathlib
+import subprocess
 import time
 
 import keras
@@ -52,6 +60,33 @@ def passes(models, images, repeats):
     return seconds
 
 
+def compared_with(python, times=7):
+    """Rows of this package and of Torch-Pruning, each the least."""
+    ours = []
+    for _ in range(times):
+        model = keras.applications.ResNet50(weights=None)
+        graph, groups = timed(ChannelGraph, model)
+        small, seconds = timed(without, graph, 0.3)
+        left = small.count_params() / 1e6
+        ours.append({"groups": groups, "prune": seconds, "M parameters": left})
+    script = pathlib.Path(__file__).with_name("pruning_peer.py")
+    found = subprocess.run(
+        [python, script, str(times)], check=True, capture_output=True, text=True
+    )
+    theirs = json.loads(found.stdout.strip().splitlines()[-1])
+    return [
+        {"package": name}
+        | {key: min(run[key] for run in runs) for key in runs[0]}
+        for name, runs in (("tfdeep", ours), ("Torch-Pruning", theirs))
+    ]
+
+
+def without(graph, ratio):
+    """The model of a graph without a share of each group."""
+    plan = graph.plan(Magnitude().scores(graph), ratio=ratio, scope="local")
+    return plan.compact(graph.model)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -62,7 +97,11 @@ def main():
     parser.add_argument("--size", type=int, default=224, help="of the images")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--csv")
+    parser.add_argument("--peer", metavar="PYTHON")
     options = parser.parse_args()
+    if options.peer:
+        rows = compared_with(options.peer)
+        return report("CPU seconds for ResNet-50", rows, options.csv)
 
     rows = []
     for name in options.nets:

@@ -30,7 +30,7 @@ def test_no_probability(value):
     with pytest.raises(ValueError) as error:
         check_probability("p", value)
     assert str(error.value) == (
-        f"`p` came as {value!r}. It must be a number in [0, 1]. "
+        f"`p` must be a number in [0, 1]. Received: p={value!r}. "
         "Pass a probability, such as 0.5."
     )
 
@@ -45,7 +45,7 @@ def test_no_positive_integer(value):
     with pytest.raises(ValueError) as error:
         check_positive("n", value)
     assert str(error.value) == (
-        f"`n` came as {value!r}. It must be a positive integer. "
+        f"`n` must be a positive integer. Received: n={value!r}. "
         "Pass a whole number of at least 1."
     )
 
@@ -69,7 +69,7 @@ def test_no_choice(value):
     with pytest.raises(ValueError) as error:
         check_choice("form", value, ("a", "b"))
     assert str(error.value) == (
-        f"`form` came as {value!r}. It must be one of 'a', 'b'. "
+        f"`form` must be one of 'a', 'b'. Received: form={value!r}. "
         "Pass one of these."
     )
 
@@ -84,7 +84,7 @@ def test_no_whole_number(value):
     with pytest.raises(ValueError) as error:
         check_whole("depth", value)
     assert str(error.value) == (
-        f"`depth` came as {value!r}. It must be an integer. "
+        f"`depth` must be an integer. Received: depth={value!r}. "
         "Pass a whole number."
     )
 
@@ -95,7 +95,7 @@ def test_no_whole_number_of_at_least(value):
     with pytest.raises(ValueError) as error:
         check_whole("overlap", value, least=0)
     assert str(error.value) == (
-        f"`overlap` came as {value!r}. It must be an integer from 0. "
+        f"`overlap` must be an integer from 0. Received: overlap={value!r}. "
         "Pass a whole number of at least 0."
     )
 
@@ -110,15 +110,15 @@ def test_no_seed(value):
     with pytest.raises(ValueError) as error:
         check_seed(value)
     assert str(error.value) == (
-        f"`seed` came as {value!r}. It must be a whole number of at least 0, "
-        "or None. Pass for example 0."
+        "`seed` must be a whole number of at least 0, or None. "
+        f"Received: seed={value!r}. Pass for example 0."
     )
 
 
 @pytest.mark.parametrize(
     "shape,message",
     [
-        ((None, 8), "takes images, a tensor of rank 4"),
+        ((None, 8), "must be images, a tensor of rank 4"),
         ((None, 8, 8, None), "a known number of channels"),
     ],
 )

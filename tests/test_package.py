@@ -236,6 +236,15 @@ def test_keras_has_the_private_names_that_are_read():
     after = keras_internals.node_of(keras.layers.Dense(2)(tensor))
     assert keras_internals.calls_after(node) == [after]
     assert keras_internals.calls_after(after) == []
+    with keras_internals.calls_forgotten(model):
+        model(inputs)
+        layer(inputs)
+    assert keras_internals.calls_of(layer) == [node]
+    ran = keras_internals.nodes_as_run(model)
+    assert [each.operation for each in ran] == model.operations
+    later = keras.layers.Dense(2)(inputs)
+    numbers = [keras_internals.number_of(t) for t in (tensor, later)]
+    assert numbers[0] < numbers[1]
     assert keras_internals.node_of(keras.KerasTensor((2,))) is None
     mask = keras.KerasTensor((None,), "bool")
     keras_internals.put_mask_on(tensor, mask)
@@ -295,6 +304,31 @@ def test_backends_are_imported_in_their_place_only():
         return bool(roots & BACKENDS)
 
     assert not named(filter(misplaced, SOURCES))
+
+
+METHODS = {
+    "initializers",
+    "linearization",
+    "privacy",
+    "pruning",
+    "training",
+}
+
+
+def test_no_method_imports_another():
+    """What they share lies below them: in `graph`, `layers` and `backend`."""
+    found = {}
+    for path in SOURCES:
+        package = path.relative_to(PACKAGE).parts[0]
+        others = {
+            name
+            for name in imported_modules(path)
+            if name.startswith("tfdeep.")
+            and name.split(".")[1] in METHODS - {package}
+        }
+        if package in METHODS and others:
+            found[path.name] = others
+    assert not found
 
 
 def test_a_file_has_at_most_300_lines_of_code():

@@ -14,8 +14,8 @@ def check_probability(name: str, value: float) -> None:
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not 0.0 <= float(value) <= 1.0:
         raise ValueError(
-            f"`{name}` came as {value!r}. It must be a number in [0, 1]. "
-            "Pass a probability, such as 0.5."
+            f"`{name}` must be a number in [0, 1]. Received: "
+            f"{name}={value!r}. Pass a probability, such as 0.5."
         )
 
 
@@ -32,7 +32,7 @@ def check_number(
         wanted = "a finite number"
         wanted += "" if least is None else f" from {least}"
         raise ValueError(
-            f"`{name}` came as {value!r}. It must be {wanted}. Pass for "
+            f"`{name}` must be {wanted}. Received: {name}={value!r}. Pass for "
             f"example {example:g}."
         )
 
@@ -41,8 +41,8 @@ def check_boolean(name: str, value: Any) -> None:
     """Raise `ValueError` unless `value` is `True` or `False`."""
     if not isinstance(value, bool):
         raise ValueError(
-            f"`{name}` came as {value!r}. It must be a boolean. Pass True or "
-            "False."
+            f"`{name}` must be a boolean. Received: {name}={value!r}. Pass "
+            "True or False."
         )
 
 
@@ -56,9 +56,10 @@ def check_labels(
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         whose = "" if output is None else f" of the output {output!r}"
         raise ValueError(
-            f"The labels{whose} came from {labels.min()} to {labels.max()}. A "
-            f"loss of {classes} classes takes numbers from 0 to {classes - 1}. "
-            "Number the classes so, or tell more of them apart."
+            f"The labels{whose} must be numbers from 0 to {classes - 1} for a "
+            f"loss of {classes} classes. Received: labels from {labels.min()} "
+            f"to {labels.max()}. Number the classes so, or tell more of them "
+            "apart."
         )
 
 
@@ -67,8 +68,8 @@ def check_positive(name: str, value: int) -> None:
     integer = isinstance(value, Integral) and not isinstance(value, bool)
     if not integer or int(value) < 1:
         raise ValueError(
-            f"`{name}` came as {value!r}. It must be a positive integer. "
-            "Pass a whole number of at least 1."
+            f"`{name}` must be a positive integer. Received: "
+            f"{name}={value!r}. Pass a whole number of at least 1."
         )
 
 
@@ -78,9 +79,10 @@ def check_whole(name: str, value: int, least: int | None = None) -> None:
     if not integer or (least is not None and int(value) < least):
         bounded = least is not None
         raise ValueError(
-            f"`{name}` came as {value!r}. It must be an integer"
-            f"{f' from {least}' if bounded else ''}. Pass a whole number"
-            f"{f' of at least {least}' if bounded else ''}."
+            f"`{name}` must be an "
+            f"integer{f' from {least}' if bounded else ''}. Received: "
+            f"{name}={value!r}. Pass a whole "
+            f"number{f' of at least {least}' if bounded else ''}."
         )
 
 
@@ -95,7 +97,7 @@ def check_choice(name: str, value: object, choices: Iterable) -> None:
     if all(isinstance(e, bool) and not isinstance(value, bool) for e in equal):
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(
-            f"`{name}` came as {value!r}. It must be one of {listed}. "
+            f"`{name}` must be one of {listed}. Received: {name}={value!r}. "
             "Pass one of these."
         )
 
@@ -105,8 +107,8 @@ def check_seed(seed: int | None) -> None:
     integer = isinstance(seed, Integral) and not isinstance(seed, bool)
     if seed is not None and not (integer and int(seed) >= 0):
         raise ValueError(
-            f"`seed` came as {seed!r}. It must be a whole number of at least "
-            "0, or None. Pass for example 0."
+            "`seed` must be a whole number of at least 0, or None. Received: "
+            f"seed={seed!r}. Pass for example 0."
         )
 
 
@@ -128,13 +130,13 @@ def check_images(layer, input_shape) -> None:
     """Raise `ValueError` unless the shape is that of a batch of images."""
     if len(input_shape) != 4:
         raise ValueError(
-            f"{type(layer).__name__} came with an input of shape "
-            f"{tuple(input_shape)}. It takes images, a tensor of rank 4. "
-            "Add the missing axis, or use a layer for this rank."
+            f"The input of {type(layer).__name__} must be images, a tensor of "
+            f"rank 4. Received: shape {tuple(input_shape)}. Add the missing "
+            "axis, or use a layer for this rank."
         )
     if input_shape[layer.channel_axis] is None:
         raise ValueError(
-            f"{type(layer).__name__} came with an input of shape "
-            f"{tuple(input_shape)}. Its weights need a known number of "
-            "channels. Give it in the model's Input."
+            f"The input of {type(layer).__name__} must have a known number of "
+            "channels, for its weights. Received: shape "
+            f"{tuple(input_shape)}. Give it in the model's Input."
         )

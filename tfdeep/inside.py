@@ -6,10 +6,41 @@ import keras
 
 
 def is_graph(model: Any) -> bool:
-    """Whether it is a Functional or Sequential model with known inputs."""
-    return isinstance(model, keras.Model) and bool(
-        getattr(model, "inputs", None)
+    """Whether it is a Functional or Sequential model with known inputs.
+
+    A subclass with a `call` of its own is none: what it computes is not in the
+    inputs and outputs that it was made from.
+    """
+    return (
+        isinstance(model, keras.Model)
+        and bool(getattr(model, "inputs", None))
+        and "call" not in vars(model)
+        and _definer(type(model), "call").__module__.startswith("keras.")
     )
+
+
+def plain_of(model: Any) -> Any:
+    """The model inside all wrappers of this package, itself if there is none.
+
+    A wrapper says so by `wraps_base`; a user's class may have a `base`, too,
+    which is a part of it.
+    """
+    while getattr(type(model), "wraps_base", False):
+        model = model.base
+    return model
+
+
+def _definer(kind: type, name: str) -> type:
+    """The class of which a method is."""
+    return next(each for each in kind.__mro__ if name in vars(each))
+
+
+def trains_another_loss(model: Any) -> bool:
+    """Whether it is a wrapper that trains its `base` with a changed loss.
+
+    The wrappers of `tfdeep.training` say so by `changes_loss`.
+    """
+    return getattr(type(model), "changes_loss", False)
 
 
 def own_methods(model: keras.Model, *names: str) -> list[str]:

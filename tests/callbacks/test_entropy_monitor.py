@@ -111,7 +111,7 @@ def test_a_layer_in_a_loop_is_refused_before_the_first_step():
     model = keras.Sequential(
         [keras.Input((4,)), Repeat(block, 2), layers.Dense(1)]
     )
-    with pytest.raises(ValueError, match="'probe' came.*run as one loop"):
+    with pytest.raises(ValueError, match="'probe' must.*run as one loop"):
         watch(model)
     assert int(model.optimizer.iterations.numpy()) == 0
 
@@ -157,7 +157,7 @@ def test_the_heat_map_shows_the_entropies(tmp_path):
 
 @pytest.mark.parametrize("data, samples", [(X[:1], 256), (X, 1)])
 def test_a_batch_of_one_is_refused(data, samples):
-    with pytest.raises(ValueError, match="needs two samples"):
+    with pytest.raises(ValueError, match="must have two samples"):
         BatchEntropyMonitor(data, samples=samples)
 
 

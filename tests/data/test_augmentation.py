@@ -131,7 +131,7 @@ def test_bad_mode():
 
 
 def test_mirroring_needs_enough_pixels():
-    with pytest.raises(ValueError, match="7x5 came with `padding`=5"):
+    with pytest.raises(ValueError, match="7x5 and padding=5"):
         RandomPadCrop(5, "reflect")(IMAGES, training=True)
 
 

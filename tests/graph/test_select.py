@@ -128,7 +128,7 @@ def test_one_output_of_a_layer_called_twice_is_asked_for():
 
 @pytest.mark.parametrize("layers", ["out", 3, None])
 def test_layers_of_another_kind(layers):
-    with pytest.raises(TypeError, match="`layers` came as"):
+    with pytest.raises(TypeError, match="Received: layers="):
         chosen(*graph(nested()), layers)
 
 

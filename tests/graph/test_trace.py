@@ -1,11 +1,12 @@
 """The calls of a model: their names, order, arguments, and what is refused."""
 
 import keras
+import numpy as np
 import pytest
 from keras import layers, ops
 
 from tests.graph.zoo import MODELS
-from tfdeep.graph import graph_of
+from tfdeep.graph import graph_of, rewrite
 from tfdeep.graph.trace import within
 
 
@@ -83,6 +84,29 @@ def test_weights_that_are_used_outside_of_layers_are_found(form):
 
     read = graph_of(by_hand(call), (None, 4)).read
     assert {v.name for v in read} == (set() if form == "layer" else {"own"})
+
+
+class Doubled(keras.Model):
+    """Made from inputs and outputs, and computes more than they say."""
+
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=training) * 2.0
+
+
+def test_a_call_of_ones_own_counts_not_the_graph_below_it():
+    inputs = keras.Input((4,))
+    model = Doubled(inputs, layers.Dense(3, name="low")(inputs))
+    assert [p for p in paths(model) if "convert" not in p] == [
+        "low",
+        "multiply",
+    ]
+    outer = keras.Model(inputs, model(inputs))
+    (call,) = graph_of(outer).calls
+    assert call.operation is model and not call.parts
+    new = rewrite(outer)
+    ones = ops.ones((2, 4))
+    new.set_weights(model.get_weights())
+    assert np.array_equal(new(ones), 2.0 * model.layers[-1](ones))
 
 
 class TestRefused:

@@ -158,16 +158,16 @@ def test_group_norm_has_no_state(recompute):
 class TestArguments:
     @pytest.mark.parametrize("value", [-1, 1.5, True])
     def test_num_layers(self, value):
-        with pytest.raises(ValueError, match="`num_layers` came as"):
+        with pytest.raises(ValueError, match="Received: num_layers="):
             DenseBlock(value, 4)
 
     @pytest.mark.parametrize("value", [0, 2.0])
     def test_growth_rate(self, value):
-        with pytest.raises(ValueError, match="`growth_rate` came as"):
+        with pytest.raises(ValueError, match="Received: growth_rate="):
             DenseBlock(2, value)
 
     def test_rate(self):
-        with pytest.raises(ValueError, match="`rate` came as -0.1"):
+        with pytest.raises(ValueError, match="Received: rate=-0.1"):
             DenseBlock(2, 4, rate=-0.1)
 
     @pytest.mark.parametrize(
@@ -175,9 +175,9 @@ class TestArguments:
         [("norm", "layer"), ("data_format", "NHWC"), ("fan_mode", "avg")],
     )
     def test_choices(self, name, value):
-        with pytest.raises(ValueError, match=f"`{name}` came as '{value}'"):
+        with pytest.raises(ValueError, match=f"Received: {name}='{value}'"):
             DenseBlock(2, 4, **{name: value})
 
     def test_weight_decay(self):
-        with pytest.raises(ValueError, match="`weight_decay` came as -1"):
+        with pytest.raises(ValueError, match="Received: weight_decay=-1"):
             DenseBlock(2, 4, weight_decay=-1)

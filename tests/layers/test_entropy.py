@@ -118,7 +118,7 @@ def test_several_tensors_in_their_order():
 
 @pytest.mark.parametrize("shape", [(1, 4), (1,), (0, 4)])
 def test_a_batch_of_one_is_refused(shape):
-    with pytest.raises(ValueError, match="needs two samples"):
+    with pytest.raises(ValueError, match="must be given two samples"):
         batch_entropy(np.zeros(shape, "float32"))
 
 

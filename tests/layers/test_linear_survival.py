@@ -31,7 +31,7 @@ def test_neutral_and_empty():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`last` came as 1.5.*0, 1"):
+    with pytest.raises(ValueError, match="0, 1.*Received: last=1.5"):
         linear_survival(3, 1.5)
-    with pytest.raises(ValueError, match="`num_blocks` came as -1"):
+    with pytest.raises(ValueError, match="Received: num_blocks=-1"):
         linear_survival(-1)

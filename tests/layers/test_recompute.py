@@ -118,5 +118,5 @@ def test_masks_reach_the_layer():
 
 
 def test_bad_argument():
-    with pytest.raises(ValueError, match="`layer` came as str"):
+    with pytest.raises(ValueError, match="Received: layer=str"):
         Recompute("dense")

@@ -58,18 +58,18 @@ def test_a_layer_that_cannot_be_repeated_is_refused(make, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_repeats": 0}, "`num_repeats` came as 0"),
-        ({"num_repeats": -2}, "`num_repeats` came as -2"),
-        ({"num_repeats": 2.5}, "`num_repeats` came as 2.5"),
-        ({"num_repeats": True}, "`num_repeats` came as True"),
-        ({"num_repeats": "2"}, "`num_repeats` came as '2'"),
-        ({"num_repeats": float("nan")}, "`num_repeats` came as nan"),
-        ({"recompute": "log"}, "`recompute` came as 'log'"),
-        ({"survival_probabilities": [0.5]}, "came with 1 values"),
-        ({"survival_probabilities": []}, "came with 0 values"),
-        ({"survival_probabilities": [0.5, 1.5]}, "came as 1.5"),
-        ({"survival_probabilities": [0.5, float("nan")]}, "came as nan"),
-        ({"seed": -1}, "`seed` came as -1"),
+        ({"num_repeats": 0}, "Received: num_repeats=0"),
+        ({"num_repeats": -2}, "Received: num_repeats=-2"),
+        ({"num_repeats": 2.5}, "Received: num_repeats=2.5"),
+        ({"num_repeats": True}, "Received: num_repeats=True"),
+        ({"num_repeats": "2"}, "Received: num_repeats='2'"),
+        ({"num_repeats": float("nan")}, "Received: num_repeats=nan"),
+        ({"recompute": "log"}, "Received: recompute='log'"),
+        ({"survival_probabilities": [0.5]}, "Received: 1 values"),
+        ({"survival_probabilities": []}, "Received: 0 values"),
+        ({"survival_probabilities": [0.5, 1.5]}, "Received: .*=1.5"),
+        ({"survival_probabilities": [0.5, float("nan")]}, "Received: .*=nan"),
+        ({"seed": -1}, "Received: seed=-1"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
@@ -78,5 +78,5 @@ def test_bad_arguments_are_refused(arguments, message):
 
 
 def test_what_is_no_layer_is_refused():
-    with pytest.raises(TypeError, match="`layer` came as type"):
+    with pytest.raises(TypeError, match="Received: layer=type"):
         Repeat(layers.Dense, 2)

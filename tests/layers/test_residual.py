@@ -177,15 +177,15 @@ def test_a_bias_for_each_convolution(cls, options):
 
 @every_block
 def test_bad_arguments(cls, options):
-    with pytest.raises(ValueError, match="`filters` came as 0"):
+    with pytest.raises(ValueError, match="Received: filters=0"):
         cls(0, **options)
-    with pytest.raises(ValueError, match="`strides` came as 0"):
+    with pytest.raises(ValueError, match="Received: strides=0"):
         cls(4, 0, **options)
-    with pytest.raises(ValueError, match="`shortcut` came as 'D'.*'A-average'"):
+    with pytest.raises(ValueError, match="'A-average'.*Received: shortcut='D'"):
         cls(4, shortcut="D", **options)
-    with pytest.raises(ValueError, match="`survival_probability` came as 2"):
+    with pytest.raises(ValueError, match="Received: survival_probability=2"):
         cls(4, survival_probability=2, **options)
     with pytest.raises(ValueError, match="shortcut='none'.*'A', 'B' or 'C'"):
         cls(4, shortcut="none", survival_probability=0.5, **options)
-    with pytest.raises(ValueError, match="It takes images, a tensor of rank 4"):
+    with pytest.raises(ValueError, match="must be images, a tensor of rank 4"):
         cls(4, **options).build((2, 4))

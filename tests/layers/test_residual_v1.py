@@ -151,7 +151,7 @@ def test_inference_uses_the_moving_statistics():
 
 def test_a_group_without_a_channel_is_refused():
     with pytest.raises(
-        ValueError, match="`base_width` came as 4.*of 8 or more"
+        ValueError, match="be 8 or more.*Received: base_width=4"
     ):
         AggregatedBlock(8, base_width=4)
     assert AggregatedBlock(8, base_width=8).width == 32
@@ -160,7 +160,7 @@ def test_a_group_without_a_channel_is_refused():
 @pytest.mark.parametrize("argument", ["width", "cardinality", "base_width"])
 def test_a_size_that_is_not_positive_is_refused(argument):
     cls = BottleneckBlock if argument == "width" else AggregatedBlock
-    with pytest.raises(ValueError, match=f"`{argument}` came as 0"):
+    with pytest.raises(ValueError, match=f"Received: {argument}=0"):
         cls(8, **{argument: 0})
 
 

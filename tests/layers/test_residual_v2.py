@@ -124,7 +124,7 @@ def test_a_strided_bottleneck_is_its_formula(channels, strides, stride_on):
 
 
 def test_the_stride_is_on_one_of_two_convolutions():
-    with pytest.raises(ValueError, match="`stride_on` came as '2x2'"):
+    with pytest.raises(ValueError, match="Received: stride_on='2x2'"):
         PreActivationBottleneckBlock(4, 2, "2x2")
 
 
@@ -167,7 +167,7 @@ class TestWideBlock:
         close([gradients(block, x, training=True)[0]], [x], rtol=0, atol=0)
 
     def test_a_rate_outside_0_and_1(self):
-        with pytest.raises(ValueError, match="`rate` came as 1.2"):
+        with pytest.raises(ValueError, match="Received: rate=1.2"):
             WideBlock(4, rate=1.2)
 
 

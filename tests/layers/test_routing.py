@@ -132,5 +132,5 @@ def test_bad_arguments(arguments, message):
 
 def test_bad_inputs():
     for shape in ((2, 4), (2, None, 4), (2, 4, 4, 4)):
-        with pytest.raises(ValueError, match="takes capsules"):
+        with pytest.raises(ValueError, match="must be capsules"):
             RoutingCapsules(3, 2).build(shape)

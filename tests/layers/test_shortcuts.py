@@ -98,11 +98,11 @@ def test_strided_shape_keeps_unknown_sizes(shape, data_format, expected):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`filters` came as 0"):
+    with pytest.raises(ValueError, match="Received: filters=0"):
         ZeroPadShortcut(0)
-    with pytest.raises(ValueError, match="`strides` came as -1"):
+    with pytest.raises(ValueError, match="Received: strides=-1"):
         ZeroPadShortcut(4, -1)
-    with pytest.raises(ValueError, match="`subsample` came as 'max'.*'slice'"):
+    with pytest.raises(ValueError, match="'slice'.*Received: subsample='max'"):
         ZeroPadShortcut(4, 2, "max")
     with pytest.raises(ValueError, match="6 channels.*4 filters.*'B'"):
         ZeroPadShortcut(4).build((None, 5, 5, 6))

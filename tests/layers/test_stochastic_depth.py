@@ -174,7 +174,7 @@ def test_the_mask_reaches_the_branch_and_passes_on(survival):
 class TestArguments:
     @pytest.mark.parametrize("survival", [-0.1, 1.1, "0.5", True, None])
     def test_a_probability_outside_0_and_1(self, survival):
-        with pytest.raises(ValueError, match="`survival_probability` came as"):
+        with pytest.raises(ValueError, match="Received: survival_probability="):
             StochasticDepth(keras.layers.Dense(1), survival)
 
     def test_a_branch_that_is_no_layer(self):

@@ -108,5 +108,5 @@ class TestPrecision:
 @pytest.mark.parametrize("training", [False, True])
 def test_a_shortcut_of_another_shape(shape, training):
     layer = StochasticDepth(keras.layers.Dense(4), 0.5, seed=0)
-    with pytest.raises(ValueError, match="`shortcut` came with shape"):
+    with pytest.raises(ValueError, match="`shortcut` must have the shape"):
         layer(images(2, 3), images(*shape), training=training)

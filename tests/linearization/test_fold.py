@@ -313,10 +313,25 @@ def test_the_report(tmp_path):
         tfdeep.models.multiply_adds(each)
         for each in (model, fold_linear(model))
     )
-    assert (before, after) == fold.multiply_adds
+    assert (before, after) == fold.multiply_adds == found.multiply_adds
+    assert found.parameters == (296, 404)
+    assert "in all 296 -> 404 parameters, 10,656 -> 10,000" in str(found)
+    assert found.models[0] is model
+    assert all(s > 0 for s in found.measure(images(2, 9, 9, 4), repeats=2))
+    with pytest.raises(ValueError, match="repeats"):
+        found.measure(images(2, 9, 9, 4), repeats=0)
     assert "become a Conv2D of 5x5" in str(found)
     found.save(tmp_path / "found.json")
     assert json.loads((tmp_path / "found.json").read_text()) == found.to_dict()
+
+
+def test_the_report_says_so_where_a_cost_is_not_known():
+    unknown = keras.Sequential(
+        [keras.Input((None, None, 4)), layers.Conv2D(4, 1), layers.Conv2D(2, 1)]
+    )
+    found = foldable(unknown)
+    assert found.multiply_adds is None and len(found.folded) == 1
+    assert str(found).endswith("in all 30 -> 10 parameters")
 
 
 @pytest.mark.parametrize("function", [fold_linear, foldable])

@@ -87,6 +87,32 @@ def test_what_is_no_relu_is_left_and_listed():
     }
 
 
+def test_a_relu_without_channels_is_left_and_listed():
+    inputs = keras.Input((6,), dtype="int32")
+    x = ops.cast(ops.relu(inputs), "float32")
+    x = layers.Dense(6, "relu")(x)
+    y = ops.relu(ops.sum(x, axis=-1))
+    z = layers.Dense(2)(ops.expand_dims(y, -1))
+    model = keras.Model(inputs, z)
+    new = linearize(model)
+    assert left_alone(new) == {"relu": "relu", "relu#2": "relu"}
+    assert left_alone(model) == left_alone(new)
+    x = np.array([[1, -2, 3, 0, 5, -6]])
+    check_equal(model, new, x)
+
+
+def test_a_quantized_layer_keeps_its_policy():
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(32, "relu"), layers.Dense(8)]
+    )
+    model.layers[0].quantize("int8")
+    new = linearize(model)
+    assert [x.dtype_policy.name for x in new.layers] == [
+        "int8_from_float32", "float32", "float32",
+    ]  # fmt: skip
+    check_equal(model, new, images(3, 6))
+
+
 def block_net(**arguments):
     inputs = keras.Input((6, 6, 4))
     x = tfdeep.layers.BasicBlock(4, name="one", **arguments)(inputs)

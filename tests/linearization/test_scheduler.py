@@ -178,6 +178,7 @@ def test_a_model_without_a_path_length_is_trained_without_it():
 
 
 def test_it_draws_layers_by_epochs(tmp_path):
+    pytest.importorskip("matplotlib")
     scheduler = LinearizationScheduler(0, 2, 1.0)
     with pytest.raises(ValueError, match="something to draw"):
         scheduler.plot()

@@ -272,18 +272,18 @@ class TestArguments:
         ],
     )
     def test_out_of_range(self, name, value):
-        with pytest.raises(ValueError, match=f"`{name}` came as {value!r}"):
+        with pytest.raises(ValueError, match=f"Received: {name}={value!r}"):
             ResNet(8, **{name: value})
 
     def test_weight_decay(self):
-        with pytest.raises(ValueError, match="`weight_decay` came as -1"):
+        with pytest.raises(ValueError, match="Received: weight_decay=-1"):
             ResNet(8, weight_decay=-1)
 
     @pytest.mark.parametrize(
         "shape", [(32, 32), (32, 32, None), (32, 32, 3, 1)]
     )
     def test_input_shape(self, shape):
-        with pytest.raises(ValueError, match="`input_shape` came as"):
+        with pytest.raises(ValueError, match="Received: input_shape="):
             ResNet(8, input_shape=shape, data_format="channels_last")
 
     def test_a_misspelt_argument(self):
@@ -308,7 +308,7 @@ def test_blocks_per_stage(depth, step, offset, count):
 )
 def test_a_wrong_depth_names_its_neighbours(depth, below, above):
     message = (
-        f"`depth` came as {depth}. A net has depth 6n.2. "
+        f"`depth` must be 6n.2 in a net. Received: depth={depth}. "
         f"The nearest valid depths are {below} and {above}."
     )
     with pytest.raises(ValueError, match=message):

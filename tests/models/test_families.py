@@ -76,15 +76,18 @@ class TestResNet:
     @pytest.mark.parametrize(
         "arguments,message",
         [
-            ({"depth": 21}, "basic blocks has depth 6n.2.*20 and 26"),
+            (
+                {"depth": 21},
+                "6n.2 in a CIFAR ResNet with basic blocks.*20 and 26",
+            ),
             ({"depth": 1200}, "1196 and 1202"),
             ({"depth": 30, "block": "bottleneck"}, "9n.2.*29 and 38"),
             (
                 {"depth": 51, "form": "imagenet"},
-                "ResNet has depth 18, 34, 50.*nearest are 34 and 50",
+                "18, 34, 50.*of ResNet.*nearest are 34 and 50",
             ),
-            ({"depth": 20, "block": "wide"}, "`block` came as 'wide'"),
-            ({"depth": 20, "shortcut": "D"}, "`shortcut` came as 'D'"),
+            ({"depth": 20, "block": "wide"}, "Received: block='wide'"),
+            ({"depth": 20, "shortcut": "D"}, "Received: shortcut='D'"),
         ],
     )
     def test_bad_arguments(self, arguments, message):
@@ -113,9 +116,9 @@ class TestWideResNet:
         "arguments,message",
         [
             ({"depth": 17, "width": 2}, "6n.4.*16 and 22"),
-            ({"depth": 16, "width": 0.3}, "`width` came as 0.3.*whole"),
-            ({"depth": 16, "width": 0}, "`width` came as 0"),
-            ({"depth": 16, "width": 2, "rate": 1.5}, "`rate` came as 1.5"),
+            ({"depth": 16, "width": 0.3}, "whole.*Received: width=0.3"),
+            ({"depth": 16, "width": 0}, "Received: width=0"),
+            ({"depth": 16, "width": 2, "rate": 1.5}, "Received: rate=1.5"),
             (
                 {"depth": 19, "width": 2, "form": "imagenet"},
                 "nearest are 18 and 34",
@@ -153,8 +156,8 @@ class TestResNeXt:
         [
             ({"depth": 30}, "9n.2.*29 and 38"),
             ({"depth": 18, "form": "imagenet"}, "nearest are 50 and 101"),
-            ({"depth": 29, "cardinality": 0}, "`cardinality` came as 0"),
-            ({"depth": 29, "base_width": 0}, "`base_width` came as 0"),
+            ({"depth": 29, "cardinality": 0}, "Received: cardinality=0"),
+            ({"depth": 29, "base_width": 0}, "Received: base_width=0"),
         ],
     )
     def test_bad_arguments(self, arguments, message):
@@ -208,14 +211,14 @@ class TestDenseNet:
     @pytest.mark.parametrize(
         "arguments,message",
         [
-            ({"depth": 41}, "DenseNet-BC has depth 6n.4.*40 and 46"),
+            ({"depth": 41}, "6n.4 in a CIFAR DenseNet-BC.*40 and 46"),
             ({"depth": 41, "bottleneck": False}, "3n.4.*40 and 43"),
             ({"depth": 122, "form": "imagenet"}, "nearest are 121 and 161"),
-            ({"depth": 40, "growth_rate": -1}, "`growth_rate` came as -1"),
-            ({"depth": 40, "growth_rate": 0}, "`growth_rate` came as 0"),
-            ({"depth": 40, "compression": 1.5}, "`compression` came as 1.5"),
-            ({"depth": 40, "stem_filters": 0}, "`stem_filters` came as 0"),
-            ({"depth": 40, "rate": 2}, "`rate` came as 2"),
+            ({"depth": 40, "growth_rate": -1}, "Received: growth_rate=-1"),
+            ({"depth": 40, "growth_rate": 0}, "Received: growth_rate=0"),
+            ({"depth": 40, "compression": 1.5}, "Received: compression=1.5"),
+            ({"depth": 40, "stem_filters": 0}, "Received: stem_filters=0"),
+            ({"depth": 40, "rate": 2}, "Received: rate=2"),
         ],
     )
     def test_bad_arguments(self, arguments, message):
@@ -225,11 +228,11 @@ class TestDenseNet:
 
 @pytest.mark.parametrize("width", ["2", None, float("nan"), -1, 0, True])
 def test_a_width_that_is_no_factor(width):
-    with pytest.raises(ValueError, match="`width` came as .*positive number"):
+    with pytest.raises(ValueError, match="positive number.*Received: width="):
         WideResNet(10, width)
 
 
 @pytest.mark.parametrize("decay", ["1e-4", None, -1.0, float("inf")])
 def test_a_weight_decay_that_is_none(decay):
-    with pytest.raises(ValueError, match="`weight_decay` came as"):
+    with pytest.raises(ValueError, match="Received: weight_decay="):
         ResNet(8, weight_decay=decay)

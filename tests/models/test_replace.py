@@ -283,7 +283,7 @@ def test_layers_within_layers_are_told_of():
         ({"low": lambda layer: 3}, TypeError, "return a layer"),
         ({"low": layers.EinsumDense}, TypeError, "arguments that it shares"),
         ({"conv*": Doubled}, ValueError, "means none"),
-        ({"conv": Doubled}, ValueError, "does not call"),
+        ({"conv": Doubled}, ValueError, "that the model calls"),
         ({layers.Conv2D: Doubled}, ValueError, "Conv2D"),
         ({layers.Dense(2): Doubled}, ValueError, "means none"),
     ],

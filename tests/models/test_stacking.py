@@ -12,6 +12,7 @@ from tests.helpers import BACKEND, arrays, close, images, randomize
 from tests.models.symbolic import symbolic
 from tests.training.harness import EAGER
 from tfdeep import models
+from tfdeep.keras_internals import layers_of
 from tfdeep.layers import BasicBlock, Repeat, StochasticDepth, WideBlock
 from tfdeep.models import stack, unstack
 
@@ -131,12 +132,12 @@ def test_auto_stacks_from_where_it_pays():
 
 @pytest.mark.parametrize("stacked", [None, "yes", 3])
 def test_another_value_is_refused(stacked):
-    with pytest.raises(ValueError, match="`stacked` came as"):
+    with pytest.raises(ValueError, match="Received: stacked="):
         models.ResNet(20, stacked=stacked)
 
 
 def test_a_dense_net_is_not_stacked():
-    with pytest.raises(ValueError, match="`stacked` came as True"):
+    with pytest.raises(ValueError, match="Received: stacked=True"):
         models.DenseNet(10, 4, stacked=True)
 
 
@@ -214,6 +215,39 @@ class TestGraphs:
         assert layer.survival_probabilities == (1.0, 0.7, 0.2)
 
 
+class TestWithin:
+    """A `Repeat` in a branch, in another one, and called twice."""
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: StochasticDepth(Repeat(layers.Dense(4), 2), 0.5, seed=1),
+            lambda: Repeat(Repeat(layers.Dense(4), 2), 2),
+        ],
+    )
+    def test_becomes_plain(self, make):
+        model = keras.Sequential([keras.Input((4,)), make()])
+        plain = unstack(model)
+        assert not any(isinstance(x, Repeat) for x in layers_of(plain))
+        x = images(3, 4)
+        for training in (False, True, True):
+            np.testing.assert_allclose(
+                *(arrays([m(x, training=training)])[0] for m in (plain, model)),
+                1e-5,
+                1e-6,
+            )
+
+    def test_called_twice_has_its_weights_once(self):
+        repeat, x = Repeat(layers.Dense(4), 2), keras.Input((4,))
+        model = keras.Model(x, repeat(repeat(x)))
+        plain = unstack(model)
+        assert plain.count_params() == model.count_params() == 40
+        x = images(3, 4)
+        np.testing.assert_allclose(
+            *(arrays([each(x)])[0] for each in (plain, model)), 1e-5, 1e-6
+        )
+
+
 class TestRefused:
     def test_a_block_changed_by_hand(self):
         model = keras.Sequential(
@@ -246,10 +280,17 @@ class TestRefused:
             with pytest.raises(TypeError, match="`model` must be a Funct"):
                 convert(model)
 
-    def test_a_repeat_inside_a_layer(self):
-        inner = StochasticDepth(Repeat(layers.Dense(4), 2), 0.5)
-        model = keras.Sequential([keras.Input((4,)), inner])
-        with pytest.raises(ValueError, match="with a Repeat inside"):
+    def test_a_repeat_inside_a_layer_that_stays_closed(self):
+        class Twofold(layers.Layer):
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+                self.inner = Repeat(layers.Dense(4), 2, name="inner")
+
+            def call(self, x, training=None):
+                return self.inner(2.0 * x if training else x)
+
+        model = keras.Sequential([keras.Input((4,)), Twofold()])
+        with pytest.raises(ValueError, match="which holds inner"):
             unstack(model)
 
     def test_a_plain_form_too_deep_for_keras(self):

@@ -75,5 +75,5 @@ def test_whole_updates_are_counted(private):
 
 def test_without_a_batch_size_there_is_no_fraction(private, data):
     mechanism = privacy.AdaptiveClipping(noise_multiplier=1.0)
-    with pytest.raises(ValueError, match="without a batch size"):
+    with pytest.raises(ValueError, match="must know the batch size"):
         private(mechanism=mechanism).fit(*data, verbose=0)

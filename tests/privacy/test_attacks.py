@@ -159,7 +159,7 @@ def test_only_samples_of_the_plan_are_trained_on(private, data):
     mine = [*(each[:rows] for each in data), np.ones(rows, "float32")]
     other = Plan(32, 8, 21, 1e-5, noise_multiplier=1.0, accountant="rdp")
     for wrong in (batch, mine, poisson_batches(*data, other)[0]):
-        with pytest.raises(NotPrivateError, match="no Poisson sample"):
+        with pytest.raises(NotPrivateError, match="must be a Poisson sample"):
             model.train_on_batch(*wrong)
     with pytest.raises(NotPrivateError, match="rows of a padded"):
         model.train_on_batch(data[0][:3], data[1][:3], np.ones(3, "float32"))

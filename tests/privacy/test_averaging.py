@@ -48,5 +48,5 @@ def test_validation_shows_both(private, budget, data):
 
 
 def test_there_is_none_unless_asked_for(private):
-    with pytest.raises(ValueError, match="without averages"):
+    with pytest.raises(ValueError, match="must keep averages"):
         private().averaged_model()

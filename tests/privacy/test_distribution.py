@@ -83,6 +83,16 @@ def test_a_row_too_many_on_one_device_is_one_on_all(two_replicas):
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
+def test_a_wrong_engine_is_found_by_replicas_too(two_replicas):
+    run = two_replicas["wrong rule"]
+    assert "registered rule" in run["before"]
+    assert "the whole model" in run["after"]
+    (warning,) = run["warnings"]
+    assert "from those of plain differentiation" in warning
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
 def test_a_batch_that_devices_cannot_share_is_refused(two_replicas):
     """By Keras itself only where its sums of unlike shapes fail."""
     assert "multiple of 2" in two_replicas["nine rows"]

@@ -26,7 +26,7 @@ def test_batches_that_devices_cannot_share():
 @pytest.mark.parametrize(
     "plan, text, arguments",
     [
-        ({"sampling": "poisson"}, "accounts for Poisson", {}),
+        ({"sampling": "poisson"}, "must be Poisson samples", {}),
         ({"num_examples": 33}, "32 training examples", {}),
         ({}, "24 training", {"validation_split": 0.25}),
         ({}, "batches of 16", {"batch_size": 16}),
@@ -52,7 +52,7 @@ def test_batches_of_another_size(private, budget, data):
 def test_samples_of_another_plan(private, budget, data):
     plans = [Plan(32, 8, steps, 1e-5, **POISSON) for steps in (10, 20)]
     batches = poisson_batches(*data, plans[0])
-    with pytest.raises(NotPrivateError, match="another plan"):
+    with pytest.raises(NotPrivateError, match="must be of the plan"):
         private(plan=plans[1]).fit(batches, verbose=0)
     with pytest.raises(NotPrivateError, match="shuffled"):
         private(plan=budget()).fit(batches, verbose=0)

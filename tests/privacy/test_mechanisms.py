@@ -71,10 +71,10 @@ def test_settings_out_of_range(make, text):
 def test_what_does_not_fit_a_plan(private, budget, data):
     tree = privacy.TreeAggregation(1.0, 4)
     model = private(plan=budget(), mechanism=tree)
-    with pytest.raises(ValueError, match="came with a plan"):
+    with pytest.raises(ValueError, match="`plan` must be None with"):
         model.fit(*data, batch_size=8, verbose=0)
     model = private(plan=budget(), mechanism=privacy.GaussianMechanism(0.1))
-    with pytest.raises(ValueError, match="accounted for"):
+    with pytest.raises(ValueError, match="must be that of the plan"):
         model.fit(*data, batch_size=8, verbose=0)
-    with pytest.raises(ValueError, match="Nothing says how much noise"):
+    with pytest.raises(ValueError, match="must know how much noise"):
         private().fit(*data, verbose=0)

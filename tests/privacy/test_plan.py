@@ -213,7 +213,7 @@ def test_a_delta_that_guarantees_nothing_is_told_of():
 
 @pytest.mark.parametrize("sampling", ["poisson", "shuffled"])
 def test_an_epsilon_out_of_reach_is_told_in_a_sentence(sampling):
-    with pytest.raises(ValueError, match="No noise keeps"):
+    with pytest.raises(ValueError, match="no noise keeps"):
         Plan(60_000, 256, 1_000, 1e-12, epsilon=1e-6, sampling=sampling)
 
 

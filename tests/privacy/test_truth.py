@@ -114,6 +114,6 @@ def test_it_is_made_at_any_first_use(use, recurrent, model):
         model.compile("sgd", "mse")
     engine = model._private.engine
     model._private.engine = Otherwise(engine, factor=1.1)
-    with pytest.warns(UserWarning, match="came out otherwise"):
+    with pytest.warns(UserWarning, match="differ, taken layer by layer"):
         use(model)
     assert isinstance(model._private.engine, Vectorized)

@@ -263,7 +263,7 @@ class TestPoisson:
         if not weights.any():
             weights.flags.writeable = True
             weights[0] = 1.0
-        with pytest.raises(NotPrivateError, match="no Poisson sample"):
+        with pytest.raises(NotPrivateError, match="must be a Poisson sample"):
             model.train_on_batch(np.ones((len(y), 6), "float32"), y, weights)
 
     def test_a_sample_cannot_be_written_to(self):

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import pickle
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from tfdeep.privacy import (
     GaussianMechanism,
     Plan,
     PrivateModel,
+    gradient_rule,
     tf_privacy,
 )
 
@@ -107,6 +109,34 @@ def unequal(strategy) -> dict:
     }
 
 
+class Tripled(keras.layers.Dense):
+    """A layer whose gradient rule is wrong."""
+
+
+@gradient_rule(Tripled)
+def tripled(layer, x, g):
+    kernel = keras.ops.einsum("bi,bo->bio", x, g)
+    return {id(layer.kernel): 3.0 * kernel, id(layer.bias): g}
+
+
+def wrong_rule(strategy) -> dict:
+    """A step of a loop of one's own, of an engine that is wrong."""
+    with strategy.scope():
+        net = keras.Sequential([keras.Input((8,)), Tripled(3)])
+        model = PrivateModel(net, mechanism=GaussianMechanism(0.0))
+        model.compile("sgd", "mse")
+    step = tf.function(lambda: strategy.run(model.train_step, ((X, X[:, :3]),)))
+    before = model.describe_clipping()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        step()
+    return {
+        "before": before,
+        "after": model.describe_clipping(),
+        "warnings": [str(each.message) for each in seen],
+    }
+
+
 def nine_rows(strategy) -> str:
     """What is said of batches that two devices cannot share."""
     with strategy.scope():
@@ -162,6 +192,7 @@ def main(path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     runs = native(strategy.scope, contextlib.nullcontext)
     runs["unequal"] = unequal(strategy)
+    runs["wrong rule"] = wrong_rule(strategy)
     runs["nine rows"] = nine_rows(strategy)
     if importlib.util.find_spec("tensorflow_privacy"):
         runs |= optimizers(strategy.scope, contextlib.nullcontext)

@@ -64,6 +64,16 @@ def application(name, **settings):
     return model
 
 
+def least(call, times=3):
+    """CPU seconds of a call, the fewest of several."""
+    spent = []
+    for _ in range(times):
+        begin = time.process_time()
+        call()
+        spent.append(time.process_time() - begin)
+    return min(spent)
+
+
 def check(model, **settings):
     """Remove 30 % of each group, and compare."""
     begin = time.process_time()
@@ -102,12 +112,12 @@ def test_nets_of_keras_are_exact(name, precision):
         model = application(name, input_shape=(size, size, 3))
         graph, plan, _, found, (analysed, compacted) = check(model)
         scores = Magnitude(1, "mean").scores(graph)
-        begin = time.process_time()
-        keras.models.clone_model(model)
-        cloned = time.process_time() - begin
+        # The first of each makes kernels that TensorFlow keeps.
+        again = least(lambda: plan.compact(model))
+        cloned = least(lambda: keras.models.clone_model(model))
     finally:
         keras.config.set_floatx(before)
-    print(name, precision, found, analysed, compacted, cloned)
+    print(name, precision, found, analysed, compacted, again, cloned)
     assert found.exact
     assert found.max_error <= {"float64": 1e-10, "float32": 5e-6}[precision]
     channels, whole, left = FACTS[name]
@@ -123,7 +133,7 @@ def test_nets_of_keras_are_exact(name, precision):
         assert rounded / 1e6 == pytest.approx(left, rel=0.01)
         assert 0.96 * rounded <= plan.parameters[1] <= rounded
     assert analysed <= 2 and compacted <= 20
-    assert compacted <= 2 * cloned + 1  # A second, for what Python collects.
+    assert again <= 2 * cloned
 
 
 @pytest.mark.claim

@@ -1,5 +1,7 @@
 """What a compact model keeps, and how it trains on."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -186,8 +188,13 @@ def test_prune_in_one_call():
     small = prune(model, 0.5, scope="local")
     assert small.count_params() == halved(model)[1].count_params()
     x, y = images()
+    with pytest.raises(ValueError, match="`loss` must be given"):
+        prune(model, 0.25, "taylor", x, y)
+    given = prune(model, 0.25, "taylor", x, y, loss="mse")
     model.compile("sgd", "mse")
     taylor = prune(model, 0.25, "taylor", x, y)
+    for one, other in zip(taylor.variables, given.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
     assert taylor.get_layer("a").filters <= 8
     budget = prune(model, criterion="random", max_multiply_adds=0.5)
     count = tfdeep.models.multiply_adds
@@ -274,12 +281,28 @@ def test_masked_models_warn(tmp_path):
     np.testing.assert_allclose(
         model.predict(x, verbose=0), small.predict(x, verbose=0), 1e-5, 1e-6
     )
-    with pytest.warns(UserWarning, match="nothing is smaller"):
-        model.save(tmp_path / "masked.keras")
     plan.mask(model)  # Again: one warning is enough.
-    with pytest.warns(UserWarning, match="nothing is smaller") as found:
-        model.save(tmp_path / "masked.keras")
-    assert len(found) == 1
+    model.compile("sgd", "mse")
+    y = small.predict(x, verbose=0)
+    path = str(tmp_path / "masked.keras")
+    checkpoint = keras.callbacks.ModelCheckpoint(path)
+    weights = str(tmp_path / "masked.weights.h5")
+    ways = [
+        lambda: model.save(path),
+        lambda: model.save(str(tmp_path / "masked.h5")),
+        lambda: keras.saving.save_model(model, path),
+        lambda: model.save_weights(weights),
+        lambda: keras.Sequential([model.input, model]).save(path),
+        lambda: model.fit(x, y, callbacks=[checkpoint], verbose=0),
+    ]
     if BACKEND == "tensorflow":
-        with pytest.warns(UserWarning, match="nothing is smaller"):
-            model.export(tmp_path / "masked", verbose=False)
+        ways.append(lambda: model.export(tmp_path / "masked", verbose=False))
+    for way in ways:
+        with pytest.warns(UserWarning, match="nothing is smaller") as found:
+            way()
+        assert len(found) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keras.models.clone_model(model)
+        small.save(path)
+        keras.saving.load_model(path)

@@ -14,7 +14,7 @@ X = np.random.default_rng(0).normal(size=(16, 6, 6, 2)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(16, 2)).astype("float32")
 
 
-def net():
+def net(**normalization):
     """Two convolutions that are added up, one inside, all normalized."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 6, 2))
@@ -23,7 +23,7 @@ def net():
         x = layers.Conv2D(
             filters, 3, padding="same", use_bias=False, name=name
         )(x)
-        x = layers.BatchNormalization(name=f"{name}_bn")(x)
+        x = layers.BatchNormalization(name=f"{name}_bn", **normalization)(x)
         return layers.ReLU()(x) if active else x
 
     x = unit(inputs, 5, "stem")

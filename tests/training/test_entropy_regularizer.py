@@ -194,8 +194,8 @@ def test_numbers_outside_their_range(net, name, wanted, values, example):
         with pytest.raises(ValueError) as error:
             BatchEntropyRegularizer(net(), **{name: value})
         assert str(error.value) == (
-            f"`{name}` came as {value!r}. It must be {wanted}. Pass for "
-            f"example {example}."
+            f"`{name}` must be {wanted}. Received: {name}={value!r}. Pass "
+            f"for example {example}."
         )
 
 

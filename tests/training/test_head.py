@@ -31,17 +31,17 @@ def test_defaults_are_those_of_the_docstring():
     "settings, error, message",
     [
         *(
-            ({name: value}, ValueError, f"`{name}` came as.*number from 0")
+            ({name: value}, ValueError, f"number from 0.*Received: {name}=")
             for name in ("alpha", "gamma")
             for value in (-1.0, "1", float("nan"), float("inf"), True)
         ),
-        ({"layer": "dense"}, TypeError, "`layer` came as"),
-        ({"schedule": "cosine"}, TypeError, "`schedule` came as"),
-        ({"loss": "categorical_crossentropy"}, ValueError, "gives scores"),
+        ({"layer": "dense"}, TypeError, "Received: layer="),
+        ({"schedule": "cosine"}, TypeError, "Received: schedule="),
+        ({"loss": "categorical_crossentropy"}, ValueError, "must take scores"),
         (
             {"loss": keras.losses.SparseCategoricalCrossentropy()},
             ValueError,
-            "gives scores",
+            "must take scores",
         ),
     ],
 )

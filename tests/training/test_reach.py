@@ -55,5 +55,5 @@ def test_a_picture_of_it(tmp_path):
 def test_what_has_no_reach():
     with pytest.raises(TypeError, match="must be a keras.Model"):
         describe_reach("model")
-    with pytest.raises(ValueError, match="came before it was built"):
+    with pytest.raises(ValueError, match="must be built"):
         describe_reach(keras.Sequential([layers.Dense(3)]))

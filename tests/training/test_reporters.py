@@ -61,7 +61,9 @@ def around(block):
 )
 def test_where_a_layer_cannot_report(wrap, message):
     """It is named at once, rather than left out without a word."""
-    with pytest.raises(ValueError, match=f"layer 'probe' came.*{message}"):
+    with pytest.raises(
+        ValueError, match=f"layer 'probe' must not be.*{message}"
+    ):
         BatchEntropyRegularizer(around(wrap(reporting)))
 
 

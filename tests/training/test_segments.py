@@ -50,14 +50,14 @@ def shared():
             ["d3"],
             {"segments": {"d3": ("d0", "d3"), "outputs": ("d3", "out")}},
             ValueError,
-            r"loss 'outputs'.*Did you mean 'output'",
+            r"Received: 'outputs'.*Did you mean 'output'",
         ),
         (
             chain,
             ["d3"],
             {"segments": {"output": ("d3", "out")}},
             ValueError,
-            r"without the losses \['d3'\]",
+            r"none for \['d3'\]",
         ),
         (
             chain,
@@ -78,7 +78,7 @@ def shared():
             ["d3"],
             {"segments": {"d3": ("d2", "d3"), "output": ("d0", "out")}},
             ValueError,
-            "begin with the highest segment",
+            "must begin above all others",
         ),
         (chain, ["d3"], {"segments": "blocks"}, TypeError, "'auto' or a"),
         *(
@@ -87,8 +87,8 @@ def shared():
         ),
         (chain, ["d9"], {}, ValueError, "Did you mean"),
         (chain, ["out"], {}, ValueError, "makes the model's output"),
-        (shared, ["mid"], {}, ValueError, "came shared with 'same'"),
-        (shared, ["same#2"], {}, ValueError, "came shared with 'same'"),
+        (shared, ["mid"], {}, ValueError, "begins between .* and 'same'"),
+        (shared, ["same#2"], {}, ValueError, "begins between .* and 'same'"),
     ],
 )
 def test_what_cannot_be(make, names, arguments, error, message):

@@ -74,7 +74,9 @@ def test_a_call_within_control_flow_says_what_to_do(
     """JAX finds out only when it has compiled, and says it in its words."""
     wrapper = BatchEntropyRegularizer(Controlled(control))
     wrapper.compile("sgd", crossentropy, jit_compile=False)
-    with pytest.raises(ValueError, match="'probe' came called within a traced"):
+    with pytest.raises(
+        ValueError, match="'probe' must not be called within a traced"
+    ):
         fit(wrapper, data)
 
 
@@ -92,7 +94,7 @@ def test_control_flow_of_python_reports(control, data, crossentropy):
 def test_a_layer_that_is_never_called_is_missed(data, crossentropy):
     wrapper = BatchEntropyRegularizer(Controlled(lambda x, probe: x))
     wrapper.compile("sgd", crossentropy, **EAGER)
-    with pytest.raises(ValueError, match=r"\['probe'\] came without a call"):
+    with pytest.raises(ValueError, match=r"\['probe'\], which are not called"):
         fit(wrapper, data)
 
 
@@ -114,7 +116,7 @@ def test_what_cannot_be_looked_into_has_no_layers_by_name():
         lambda: DeepSupervision(model, {"first": Head()}).build((None, 8)),
         lambda: BatchEntropyRegularizer(model, ["first"]).build((None, 8)),
     ):
-        with pytest.raises(ValueError, match="came hand-written"):
+        with pytest.raises(ValueError, match="hand-written and does not"):
             wrap()
 
 

@@ -250,5 +250,5 @@ def test_structured_inputs_and_outputs(wrap):
 
 @each_wrapper
 def test_only_models_are_wrapped(wrap):
-    with pytest.raises(TypeError, match="wraps a keras.Model"):
+    with pytest.raises(TypeError, match="must be a keras.Model, which"):
         wrap(layers.Dense(3))

@@ -35,12 +35,15 @@ def conditional_call(predicate, layer, inputs, then, otherwise, **kwargs):
     """
     trainable, state = read_variables(layer)
     adds_loss = []
+    changed: set[int] = set()  # What the layer only reads is not written.
 
     def run():
         outputs, new_state, losses = stateless_call(
             layer, trainable, state, inputs, **kwargs
         )
         adds_loss.extend(losses)
+        pairs = enumerate(zip(state, new_state, strict=True))
+        changed.update(i for i, (old, new) in pairs if old is not new)
         return then(outputs), new_state, ops.cast(sum(losses), "float32")
 
     def skip():
@@ -50,7 +53,8 @@ def conditional_call(predicate, layer, inputs, then, otherwise, **kwargs):
         return outputs, state, ops.cast(0.0, "float32")
 
     outputs, new_state, loss = ops.cond(predicate, as_branch(run), skip)
-    write_variables(layer, new_state)
+    kept = [v if i in changed else None for i, v in enumerate(new_state)]
+    write_variables(layer, kept)
     return outputs, loss if adds_loss else None
 
 

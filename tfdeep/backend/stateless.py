@@ -16,9 +16,10 @@ def read_variables(layer):
 
 
 def write_variables(layer, state) -> None:
-    """Assign new values to the state of a layer."""
+    """Assign new values to the state of a layer; `None` where it stays."""
     for variable, value in zip(state_of(layer), state, strict=True):
-        variable.assign(value)
+        if value is not None:
+            variable.assign(value)
 
 
 def state_of(layer) -> list:

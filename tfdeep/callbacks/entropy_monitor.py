@@ -179,8 +179,8 @@ def inputs_of(data: Any, samples: int) -> Any:
     for array in tree.flatten(inputs):
         if not array.ndim or len(array) < 2:
             raise ValueError(
-                f"`data` came with an array of shape {array.shape}. An "
-                "entropy over the batch needs two samples. Pass more data, "
-                "and let `samples` be at least 2."
+                "`data` must have two samples: an entropy over the batch "
+                f"needs them. Received: an array of shape {array.shape}. Pass "
+                "more data, and let `samples` be at least 2."
             )
     return inputs

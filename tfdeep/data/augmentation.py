@@ -174,9 +174,9 @@ class RandomPadCrop(SavesSeedState, keras.layers.RandomTranslation):
         size = self._size(shape)
         if self.mode == "reflect" and min(size) <= self.padding:
             raise ValueError(
-                f"Images of {size[0]}x{size[1]} came with `padding`="
-                f"{self.padding}. Mirroring needs more pixels than padding. "
-                'Pass a smaller padding or mode="constant".'
+                "Images must have more pixels than the padding that mirrors "
+                f"them. Received: images of {size[0]}x{size[1]} and padding="
+                f"{self.padding}. Pass a smaller padding or mode='constant'."
             )
 
     def get_config(self):

@@ -250,15 +250,16 @@ def _layers(name, augment, seed):
 def _check_numpy(entry: DataInfo, layers) -> None:
     if layers:
         raise ValueError(
-            "`augment` came with `as_numpy=True`. Arrays are drawn once, while "
-            "augmentation must differ in each epoch. Leave `augment` out and "
-            "put the layers of `tfdeep.data.augmentation` into the model."
+            "`augment` must be False with as_numpy=True: arrays are drawn "
+            "once, while augmentation must differ in each epoch. Received: "
+            "both. Put the layers of `tfdeep.data.augmentation` into the "
+            "model."
         )
     if not entry.small:
         raise ValueError(
-            f"`as_numpy=True` came with {entry.name!r}. The whole split must "
-            "fit into memory. Iterate over batches with "
-            "`load(...).as_numpy_iterator()`."
+            "`as_numpy` must be False for a data set that may not fit into "
+            f"memory as a whole. Received: as_numpy=True for {entry.name!r}. "
+            "Iterate over batches with `load(...).as_numpy_iterator()`."
         )
 
 

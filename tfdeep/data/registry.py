@@ -179,7 +179,7 @@ def parts(entry: DataInfo, split: str) -> list[str]:
         check_choice("split", part, entry.splits)
     if len(set(found)) < len(found):
         raise ValueError(
-            f"`split` came as {split!r}. Each split may be named once. "
+            f"`split` must name each split once. Received: split={split!r}. "
             "Leave the repeated one out."
         )
     return found

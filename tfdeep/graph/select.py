@@ -98,8 +98,8 @@ def named(calls: list[Call], name: str, every: bool = False) -> list[Call]:
     if len(several if every else found) > 1:
         paths = ", ".join(repr(call.path) for call in found)
         raise ValueError(
-            f"The layer {name!r} came as one of several: {paths}. One was "
-            "expected. Give its path."
+            "A layer must be named by its path where several have its name. "
+            f"Received: {name!r}, which is one of {paths}."
         )
     same = [c for c in everything if c.operation is found[0].operation]
     if len(same) == 1 or "#" in name:
@@ -108,8 +108,8 @@ def named(calls: list[Call], name: str, every: bool = False) -> list[Call]:
         return same
     paths = ", ".join(repr(call.path) for call in same)
     raise ValueError(
-        f"The layer {name!r} came called {len(same)} times: {paths}. One "
-        "output was expected. Give a layer that is called once, or add '#1', "
+        "A layer must be called once, where its output is meant. Received: "
+        f"{name!r}, which is called {len(same)} times: {paths}. Add '#1', "
         "'#2' to name the call."
     )
 
@@ -155,8 +155,8 @@ def _unknown(name: str, calls: list[Call]) -> str:
     near = difflib.get_close_matches(str(name), paths, 1, 0.0)
     hint = f"Did you mean {near[0]!r}?" if near else "It has no layers."
     return (
-        f"The layer {name!r} came, which the model does not call. Its calls "
-        f"are named {_listed(paths)}. {hint}"
+        f"A layer must be one that the model calls: {_listed(paths)}. "
+        f"Received: {name!r}. {hint}"
     )
 
 
@@ -182,15 +182,16 @@ def chosen(
         found = [c for c in within(calls) if layers(c.operation)]
     elif isinstance(layers, str) or not isinstance(layers, Iterable):
         raise TypeError(
-            f"`layers` came as {layers!r}. It must be 'hidden', a list of "
-            "names, or a function of a layer. Put a single name in a list."
+            "`layers` must be 'hidden', a list of names, or a function of a "
+            f"layer. Received: layers={layers!r}. Put a single name in a list."
         )
     else:
         found = [c for name in layers for c in named(calls, name, every=True)]
     if not found:
         raise ValueError(
-            f"`layers` came as {layers!r}, which no layer of the model "
-            "answers to. At least one was expected. Give the names of layers."
+            "`layers` must name layers of the model, or be a function that "
+            f"is true of some. Received: layers={layers!r}, which no layer of "
+            "the model answers to."
         )
     order = {id(call): index for index, call in enumerate(within(calls))}
     unique = {id(call): call for call in found}

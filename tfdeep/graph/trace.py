@@ -162,7 +162,7 @@ def symbols(input_shape: Any) -> Any:
 
 def input_shape_of(model: keras.Model) -> Any:
     """The shape that a built model is built for, `None` if it keeps none."""
-    if is_graph(model):
+    if getattr(model, "inputs", None):
         return tree.map_structure(lambda t: t.shape, ends(model)[0])
     return (model.get_build_config() or {}).get("input_shape")
 

@@ -191,8 +191,8 @@ class GradInit:
         check_positive("batch_size", batch_size)
         if batch_size < 2:
             raise ValueError(
-                f"`batch_size` came as {batch_size}. It is that of two "
-                "half-batches. Pass at least 2."
+                "`batch_size` must be at least 2, as it is that of two "
+                f"half-batches. Received: batch_size={batch_size}"
             )
         scaled = ScaledLoss(model, loss)
         warn_of_optimizer(model, getattr(model, "optimizer", None))
@@ -283,6 +283,6 @@ def _check_number(name, value, least=None, most=None):
         wanted = f"a number in [{least:g}, {most:g}]"
     if not right:
         raise ValueError(
-            f"`{name}` came as {value!r}. It must be {wanted}. See the "
+            f"`{name}` must be {wanted}. Received: {name}={value!r}. See the "
             "docstring for the paper's values and pass one of that size."
         )

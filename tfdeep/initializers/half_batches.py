@@ -35,8 +35,9 @@ def half_batches(data: Any, batch_size: int, seed: int | None) -> Iterator:
     if isinstance(data, keras.utils.PyDataset) or hasattr(data, "__iter__"):
         return _of_batches(data)
     raise TypeError(
-        f"`data` came as {type(data).__name__}. GradInit takes a tuple (x, y) "
-        "of arrays or an iterable of such batches. Pass what you pass to fit."
+        "`data` must be a tuple (x, y) of arrays or an iterable of such "
+        f"batches. Received: data={type(data).__name__}. Pass what you pass "
+        "to fit."
     )
 
 
@@ -54,8 +55,9 @@ def _of_arrays(data, size, rng):
     count = _rows(arrays)
     if count < size:
         raise ValueError(
-            f"`data` came with {count} samples. A half-batch has {size}. "
-            "Pass more data, or a `batch_size` of at most twice the samples."
+            f"`data` must have at least the {size} samples of a half-batch. "
+            f"Received: {count} samples. Pass more data, or a `batch_size` of "
+            "at most twice the samples."
         )
 
     def endless():
@@ -78,8 +80,9 @@ def _of_batches(data):
             size = size or count // 2
             if not size:
                 raise ValueError(
-                    f"`data` came in batches of {count}. GradInit cuts each "
-                    "batch in two halves. Pass batches of two or more."
+                    "The batches of `data` must have two samples or more, as "
+                    "GradInit cuts each into halves. Received: batches of "
+                    f"{count}"
                 )
             # Of a shorter last batch a whole half is used, or nothing.
             for start in range(0, min(count, 2 * size) - size + 1, size):
@@ -109,24 +112,24 @@ def _unpack(batch):
     if not isinstance(batch, tuple) or not 2 <= len(batch) <= 3:
         length = f" of {len(batch)}" if isinstance(batch, tuple) else ""
         raise ValueError(
-            f"`data` came with a {type(batch).__name__}{length} as a batch. "
-            "GradInit needs inputs and labels, (x, y) or (x, y, "
-            "sample_weight). Pass batches of these."
+            "`data` must be inputs and labels, (x, y) or (x, y, "
+            "sample_weight), or batches of these. Received: a "
+            f"{type(batch).__name__}{length} as a batch"
         )
     parts = keras.utils.unpack_x_y_sample_weight(batch)
     x, *others = tree.map_structure(_array, parts)
     for array in tree.flatten(x):
         if array is not None and kind_of(array) is None:
             raise ValueError(
-                f"`data` came with inputs of dtype {array.dtype}. A model "
-                "takes numbers or text. Convert them, for example with "
+                "The inputs of `data` must be numbers or text. Received: "
+                f"dtype {array.dtype}. Convert them, for example with "
                 "x.astype('float32')."
             )
     for array in tree.flatten(others):
         if array is not None and kind_of(array) != "numbers":
             raise ValueError(
-                f"`data` came with labels of dtype {array.dtype}. A loss "
-                "takes real numbers. Number the classes from 0."
+                "The labels of `data` must be real numbers. Received: dtype "
+                f"{array.dtype}. Number the classes from 0."
             )
     return x, *others
 
@@ -146,9 +149,9 @@ def _rows(arrays) -> int:
     rows = {shape[0] if shape else -1 for shape in shapes}
     if len(rows) != 1 or -1 in rows:
         raise ValueError(
-            f"`data` came with arrays of shapes {shapes}. All need the same "
-            "number of samples on their first axis. Pass one label for each "
-            "sample."
+            "`data` must have the same number of samples on the first axis "
+            f"of each array. Received: shapes {shapes}. Pass one label for "
+            "each sample."
         )
     return rows.pop()
 

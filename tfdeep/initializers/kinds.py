@@ -33,6 +33,6 @@ def check_kind(array: np.ndarray, spec: keras.KerasTensor) -> None:
     # A real number is a complex one, too.
     if kind != wanted and (kind, wanted) != ("numbers", "complex numbers"):
         raise ValueError(
-            f"`data` came as {kind} for the input '{spec.name}' of dtype "
-            f"{spec.dtype}. Pass inputs as you pass them to fit."
+            f"`data` must fit the input '{spec.name}' of dtype {spec.dtype}. "
+            f"Received: {kind}. Pass inputs as you pass them to fit."
         )

@@ -211,8 +211,8 @@ class ScaleGradients:
 def _not_finite(name: str, loss: float | None = None) -> ValueError:
     at = "" if loss is None else f" at a loss of {loss:.4g}"
     return ValueError(
-        f"The gradient by {name} came out as infinite or not a number{at}. "
-        "GradInit needs finite gradients; the weights are as they were. Look "
-        "for such values in the data, or lower `scale_learning_rate` or the "
+        "Gradients must be finite; the weights are as they were. Received: a "
+        f"gradient by {name} that is infinite or not a number{at}. Look for "
+        "such values in the data, or lower `scale_learning_rate` or the "
         "variance of the initial weights."
     )

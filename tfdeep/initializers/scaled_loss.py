@@ -18,11 +18,8 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.graph.parts import every_part
-from tfdeep.initializers.auto_init.inputs import (
-    as_taken,
-    in_order,
-    structure_of,
-)
+from tfdeep.graph.trace import ends
+from tfdeep.initializers.auto_init.inputs import as_taken, in_order
 from tfdeep.initializers.classes import check_classes
 from tfdeep.initializers.kinds import check_kind, is_text
 from tfdeep.initializers.shared_weights import check_not_shared
@@ -64,9 +61,9 @@ class ScaledLoss:
         ]
         if not self.scaled:
             raise ValueError(
-                f"The model {model.name!r} came without a trainable weight "
-                "other than zero. GradInit scales such weights. Make its "
-                "layers trainable and initialize them first."
+                "The model must have a trainable weight other than zero, "
+                f"which GradInit scales. Received: {model.name!r} without "
+                "one. Make its layers trainable and initialize them first."
             )
         check_not_shared(model)
         copies = copy_sizes(model)
@@ -135,10 +132,10 @@ class ScaledLoss:
             if not any(map(is_text, tree.flatten(batch[0]))):
                 raise
             raise ValueError(
-                f"`data` came with text for the model {self.model.name!r}, "
-                f"which does not take it on {keras.backend.backend()}. Turn "
-                "text into numbers first, as keras.layers.TextVectorization "
-                "does."
+                "`data` must be what the model takes on "
+                f"{keras.backend.backend()}. Received: text for the model "
+                f"{self.model.name!r}. Turn text into numbers first, as "
+                "keras.layers.TextVectorization does."
             ) from error
         self.check_classes(y, predicted)
         zeros = tree.map_structure(
@@ -149,10 +146,10 @@ class ScaledLoss:
                 self.loss(x, y, zeros, sample_weight)
         except Exception as error:
             raise ValueError(
-                f"The loss came with labels of shape {_shapes(y)} for "
-                f"predictions of shape {_shapes(zeros)}, which it does not "
-                "take. Pass labels that fit the loss and the model's output "
-                f"({str(error).splitlines()[0] if str(error) else error!r})."
+                "The labels must fit the loss and the model's output. "
+                f"Received: labels of shape {_shapes(y)} for predictions of "
+                f"shape {_shapes(zeros)}, which the loss does not take "
+                f"({str(error).splitlines()[0] if str(error) else error!r})"
             ) from error
         return predicted
 
@@ -192,9 +189,9 @@ def loss_function(model: keras.Model, loss: Any) -> Callable:
         given = keras.losses.get(loss)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"`loss` came as {loss!r}. It must be a Keras loss, the name of "
-            "one, or a function of labels and predictions. Pass one, such as "
-            "'sparse_categorical_crossentropy'."
+            "`loss` must be a Keras loss, the name of one, or a function of "
+            f"labels and predictions. Received: loss={loss!r}. Pass one, such "
+            "as 'sparse_categorical_crossentropy'."
         ) from error
 
     def call(x, y, y_pred, sample_weight):
@@ -214,8 +211,9 @@ def _compiled_loss(model):
     if not model.compiled or (model.loss is None and not own):
         how = "with no loss" if model.compiled else "not compiled"
         raise ValueError(
-            f"The model {model.name!r} came {how}. GradInit needs a loss to "
-            "take the gradient of. Compile the model with one, or pass `loss`."
+            "The model must have a loss, whose gradient GradInit takes. "
+            f"Received: {model.name!r} {how}. Compile the model with one, or "
+            "pass `loss`."
         )
 
     def call(x, y, y_pred, sample_weight):
@@ -230,20 +228,21 @@ def check_model(model: Any) -> None:
     """Raise unless `model` is a built model of float32 or float64 weights."""
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"`model` came as {type(model).__name__}. GradInit scales the "
-            "weights of a keras.Model. Pass one."
+            "`model` must be a keras.Model, whose weights GradInit scales. "
+            f"Received: model={type(model).__name__}"
         )
     if backend.within_strategy():
         raise RuntimeError(
-            "GradInit came in the scope of a tf.distribute strategy. It "
-            "runs on one device and scales the weights of all replicas. Build "
-            "the model in the scope and call this after it."
+            "GradInit must be called outside of the scope of a tf.distribute "
+            "strategy: it runs on one device and scales the weights of all "
+            "replicas. Received: a call within one. Build the model in the "
+            "scope and call this after it."
         )
     if not model.built:
         raise ValueError(
-            f"The model {model.name!r} came without weights, not built yet. "
-            "GradInit scales weights that exist. Call `model.build` with the "
-            "input shape first."
+            "The model must have weights, which GradInit scales. Received: "
+            f"{model.name!r}, which is not built yet. Call `model.build` with "
+            "the input shape first."
         )
     for layer in every_part(model):
         if layer.dtype_policy.quantization_mode is not None:
@@ -261,8 +260,9 @@ def check_model(model: Any) -> None:
 
 def _refuse(layer, what, remedy):
     raise ValueError(
-        f"The layer {layer.name!r} came {what}. GradInit takes gradients of "
-        f"gradients, in float32 or float64, of the weights themselves. {remedy}"
+        "The weights must be in float32 or float64 and those that the layers "
+        "compute with, as GradInit takes gradients of gradients. Received: "
+        f"{layer.name!r} {what}. {remedy}"
     )
 
 
@@ -270,7 +270,7 @@ def _of_rank(model, x):
     """The inputs with a column more or less, as the model takes them."""
     if not is_graph(model):
         return x
-    specs = tree.flatten(structure_of(model))
+    specs = tree.flatten(ends(model)[0])
     tensors = tree.flatten(x)
     if len(tensors) != len(specs) or isinstance(x, dict):
         return x
@@ -285,8 +285,8 @@ def check_inputs(model: keras.Model, x: Any) -> None:
     """Raise where a model that knows its inputs takes something else."""
     if not is_graph(model):
         return
-    specs = tree.flatten(structure_of(model))
-    arrays = in_order(x, structure_of(model))
+    specs = tree.flatten(ends(model)[0])
+    arrays = in_order(x, ends(model)[0])
     if len(arrays) == len(specs):  # Of another number Keras says so itself.
         for array, spec in zip(arrays, specs, strict=True):
             if array is not None:

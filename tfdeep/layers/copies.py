@@ -102,9 +102,10 @@ def pairs(layer, template) -> list:
     wanted = [tuple(v.shape) for _, v in kept]
     if found != wanted:
         raise ValueError(
-            f"The layer '{layer.name}' came with weights of shapes {found}. "
-            f"Its configuration gives {wanted}: it was changed by hand. "
-            "Convert before changing it, or make a layer class of the change."
+            f"The layer '{layer.name}' must have the weights that its "
+            f"configuration gives, of shapes {wanted}. Received: shapes "
+            f"{found}, so that it was changed by hand. Convert before "
+            "changing it, or make a layer class of the change."
         )
     numbers = (index for index, _ in kept)
     return list(zip(numbers, layer.variables, strict=True))

@@ -157,13 +157,13 @@ def check_gamma(gamma: float, undone: bool) -> None:
     check_number("gamma", gamma)
     if not 0 <= gamma <= 1:
         raise ValueError(
-            f"`gamma` came as {gamma!r}. It must be from 0 to 1. Pass for "
-            "example 0.9."
+            f"`gamma` must be from 0 to 1. Received: gamma={gamma!r}. Pass "
+            "for example 0.9."
         )
     if undone and gamma == 0:
         raise ValueError(
-            "`gamma` came as 0 with recompute=True. It must be above 0, as "
-            "undoing a block divides by it. Pass for example 0.9, or "
+            "`gamma` must be above 0, as undoing a block divides by it. "
+            "Received: gamma=0 with recompute=True. Pass for example 0.9, or "
             "recompute=False."
         )
 

@@ -204,7 +204,9 @@ class DenseBlock(ConvUnits):
 
     def call(self, inputs, training=None):
         arguments = (inputs, self.dense_layers, self.channel_axis, training)
-        if not (self.recompute and training and self.num_layers):
+        # A symbol has no backward pass.
+        symbol = isinstance(inputs, keras.KerasTensor)
+        if symbol or not (self.recompute and training and self.num_layers):
             return dense_block(*arguments)
         outputs, state = dense_block_recomputed(*arguments)
         for layer, values in zip(self.dense_layers, state, strict=True):

@@ -47,8 +47,9 @@ class DenseTransition(ConvUnits):
         check_probability("rate", rate)
         if not 0 < compression <= 1:
             raise ValueError(
-                f"`compression` came as {compression}. It must be in (0, 1]. "
-                "Pass the fraction of channels to keep, such as 0.5."
+                "`compression` must be in (0, 1]. Received: "
+                f"compression={compression}. Pass the fraction of channels to "
+                "keep, such as 0.5."
             )
         self.compression = compression
         self.rate = rate
@@ -64,9 +65,9 @@ class DenseTransition(ConvUnits):
         channels = input_shape[self.channel_axis]
         if self._filters(channels) < 1:
             raise ValueError(
-                f"`compression` came as {self.compression} with {channels} "
-                "channels. At least one channel must be left. Use a larger "
-                "compression."
+                f"`compression` must leave at least one of {channels} "
+                f"channels. Received: compression={self.compression}. Use a "
+                "larger one."
             )
         layers = [
             *self.active_units(channels),

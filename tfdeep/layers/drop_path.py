@@ -84,8 +84,8 @@ class DropPath(SavesSeedState, keras.layers.Dropout):
             return inputs
         if not keras.backend.is_float_dtype(inputs.dtype):
             raise ValueError(
-                f"DropPath came with inputs of dtype {inputs.dtype}. It "
-                "scales them, which takes floating-point numbers. Cast them."
+                "The inputs of DropPath must be floating-point numbers, as "
+                f"it scales them. Received: dtype {inputs.dtype}. Cast them."
             )
         return drop_path(inputs, self.rate, self.seed_generator)
 

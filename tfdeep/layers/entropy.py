@@ -123,14 +123,14 @@ def check_batch(shape) -> None:
     """Raise `ValueError` unless the shape may be that of two samples."""
     if not len(shape):
         raise ValueError(
-            "`batch_entropy` came with a scalar. It takes the variance over "
-            "a batch, the first axis. Pass a tensor of shape (batch, ...)."
+            "`batch_entropy` must be given a tensor of shape (batch, ...), "
+            "as it takes the variance over the first axis. Received: a scalar"
         )
     if shape[0] is not None and shape[0] < 2:
         raise ValueError(
-            f"`batch_entropy` came with a batch of {shape[0]}. A variance "
-            "over the batch needs two samples. Pass a larger batch, and drop "
-            "a last batch of one."
+            "`batch_entropy` must be given two samples, for a variance over "
+            f"the batch. Received: a batch of {shape[0]}. Pass a larger "
+            "batch, and drop a last batch of one."
         )
 
 

@@ -71,9 +71,9 @@ class PrimaryCapsules(KeepsFrozenParts):
         check_positive("strides", strides)
         if channels % capsule_dim:
             raise ValueError(
-                f"`channels` came as {channels} with capsule_dim="
-                f"{capsule_dim}. Channels are grouped into capsules of that "
-                "size. Pass a multiple of it."
+                f"`channels` must be a multiple of capsule_dim={capsule_dim}, "
+                "as channels are grouped into capsules of that size. "
+                f"Received: channels={channels}"
             )
         self.channels = channels
         self.capsule_dim = capsule_dim
@@ -126,9 +126,10 @@ class PrimaryCapsules(KeepsFrozenParts):
         sizes = rest[1:]
         if any(size is not None and size < self.kernel_size for size in sizes):
             raise ValueError(
-                f"PrimaryCapsules came with images of {sizes[0]}x{sizes[1]} "
-                f"and kernel_size={self.kernel_size}. The kernel must fit "
-                "into the image. Use a smaller kernel or larger images."
+                "The kernel of PrimaryCapsules must fit into the image. "
+                f"Received: kernel_size={self.kernel_size} and images of "
+                f"{sizes[0]}x{sizes[1]}. Use a smaller kernel or larger "
+                "images."
             )
         if None in sizes:
             return None

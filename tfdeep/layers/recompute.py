@@ -72,8 +72,9 @@ class Recompute(KeepsFrozenParts, keras.layers.Wrapper):
         )
         if not isinstance(layer, keras.Layer):
             raise ValueError(
-                f"`layer` came as {type(layer).__name__}. It must be a Keras "
-                "layer. Pass an instance, such as keras.layers.Dense(8)."
+                "`layer` must be a Keras layer. Received: "
+                f"layer={type(layer).__name__}. Pass an instance, such as "
+                "keras.layers.Dense(8)."
             )
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, autocast=False, **kwargs)
@@ -114,7 +115,8 @@ def recomputed(layer, inputs, arguments):
         arguments: dictionary of further arguments of the call.
 
     Returns:
-        `(outputs, new_state, losses)`.
+        `(outputs, new_state, losses)`; the state is `None` where the layer
+        only reads it.
     """
     trainable, state = backend.read_variables(layer)
     structure = (inputs, arguments)
@@ -136,6 +138,7 @@ def recomputed(layer, inputs, arguments):
         )
         flat = tree.flatten(outputs)
         masks = [mask_of(y) for y in flat]
+        form["changed"] = [a is not b for a, b in zip(new, old, strict=True)]
         form["outputs"] = tree.map_structure(lambda _: 0, outputs)
         form["floats"] = [_is_tensor(y, floating=True) for y in flat]
         form["masked"] = [mask is not None for mask in masks]
@@ -173,7 +176,9 @@ def recomputed(layer, inputs, arguments):
         for y, masked in zip(flat, form["masked"], strict=True)
     ]
     outputs = tree.pack_sequence_as(form["outputs"], flat)
-    return outputs, list(rest), values[number:]
+    pairs = zip(rest, form["changed"], strict=True)
+    new_state = [value if changed else None for value, changed in pairs]
+    return outputs, new_state, values[number:]
 
 
 def _is_tensor(x, floating: bool) -> bool:

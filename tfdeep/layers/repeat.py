@@ -129,8 +129,9 @@ class Repeat(keras.layers.Layer):
         )
         if not isinstance(layer, keras.layers.Layer):
             raise TypeError(
-                f"`layer` came as {type(layer).__name__}. It must be a Keras "
-                "layer. Pass an instance, such as keras.layers.Dense(8)."
+                "`layer` must be a Keras layer. Received: "
+                f"layer={type(layer).__name__}. Pass an instance, such as "
+                "keras.layers.Dense(8)."
             )
         check_positive("num_repeats", num_repeats)
         check_choice("recompute", recompute, RECOMPUTE)

@@ -12,16 +12,17 @@ def check_survival(probabilities, count: int, layer) -> None:
         return
     if getattr(layer, "shortcut_option", None) == "none":
         raise ValueError(
-            f"`survival_probabilities` came with the block '{layer.name}' of "
-            "shortcut='none'. A dropped branch needs a shortcut to carry the "
-            "signal. Use shortcut 'A', 'B' or 'C'."
+            "`survival_probabilities` must be None for a block with "
+            "shortcut='none': a dropped branch needs a shortcut to carry the "
+            f"signal. Received: the block '{layer.name}'. Use shortcut 'A', "
+            "'B' or 'C'."
         )
     probabilities = list(probabilities)
     if len(probabilities) != count:
         raise ValueError(
-            f"`survival_probabilities` came with {len(probabilities)} values. "
-            f"Each of the {count} copies has one. Pass for example "
-            f"tfdeep.layers.linear_survival({count})."
+            "`survival_probabilities` must have a value for each of the "
+            f"{count} copies. Received: {len(probabilities)} values. Pass for "
+            f"example tfdeep.layers.linear_survival({count})."
         )
     for probability in probabilities:
         check_probability("survival_probabilities", probability)
@@ -31,22 +32,23 @@ def check_kept(layer, outputs, inputs, owner: str = "Repeat") -> None:
     """Raise `ValueError` unless a layer's output can be its next input."""
     if not isinstance(outputs, keras.KerasTensor):
         raise ValueError(
-            f"The layer '{layer.name}' came with several outputs. Each copy "
-            "takes what the one before returns, a single tensor. Wrap it so "
-            "that it returns one."
+            f"The layer '{layer.name}' must return a single tensor, which the "
+            "next copy takes. Received: several outputs. Wrap it so that it "
+            "returns one."
         )
     if outputs.shape != inputs.shape or outputs.dtype != inputs.dtype:
         raise ValueError(
-            f"The layer '{layer.name}' came with an output of shape "
-            f"{tuple(outputs.shape)} and dtype {outputs.dtype} for an input of "
-            f"shape {tuple(inputs.shape)} and dtype {inputs.dtype}. Each one "
-            "takes what the one before returns, so both must be kept. Put "
-            f"what changes them before or after {owner}."
+            f"The layer '{layer.name}' must keep shape and dtype, as each "
+            "copy takes what the one before returns. Received: an output of "
+            f"shape {tuple(outputs.shape)} and dtype {outputs.dtype} for an "
+            f"input of shape {tuple(inputs.shape)} and dtype {inputs.dtype}. "
+            f"Put what changes them before or after {owner}."
         )
     if layer.metrics_variables:
         raise ValueError(
-            f"The layer '{layer.name}' came with metrics. Their updates "
-            f"inside a loop would be lost. Measure outside of {owner}."
+            f"The layer '{layer.name}' must have no metrics within {owner}: "
+            "their updates inside a loop would be lost. Received: a layer "
+            "with metrics. Measure outside of it."
         )
 
 
@@ -54,10 +56,10 @@ def check_losses(layer, losses, owner: str = "Repeat") -> None:
     """Raise `ValueError` if a call has added losses."""
     if losses:
         raise ValueError(
-            f"The layer '{layer.name}' came with a loss that it adds in each "
-            "call, by `add_loss` or an activity regularizer. "
-            f"{owner} hands on outputs alone. Take the loss out of the layer, "
-            "or use plain layers."
+            f"The layer '{layer.name}' must hand on outputs alone within "
+            f"{owner}. Received: a loss that it adds in each call, by "
+            "`add_loss` or an activity regularizer. Take the loss out of the "
+            "layer, or use plain layers."
         )
 
 
@@ -70,9 +72,9 @@ def check_python_state(before: dict, after: dict) -> None:
     if changed:
         _, name, attribute = changed[0]
         raise ValueError(
-            f"The layer '{name}' came with a Python attribute `{attribute}` "
-            "that its call changes. All copies share one object, and a "
-            "compiled step runs no Python. Keep such state in a weight: "
+            f"The layer '{name}' must keep its state in weights: all copies "
+            "share one object, and a compiled step runs no Python. Received: "
+            f"a Python attribute `{attribute}` that its call changes. Use "
             "add_weight(trainable=False)."
         )
 

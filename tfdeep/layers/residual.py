@@ -73,16 +73,17 @@ class ResidualBlock(ConvUnits):
         check_boolean("inverted", inverted)
         if shortcut == "none" and survival_probability < 1:
             raise ValueError(
-                f"`survival_probability` came as {survival_probability} with "
-                "shortcut='none'. A dropped branch needs a shortcut to carry "
-                "the signal. Use shortcut 'A', 'B' or 'C'."
+                "`survival_probability` must be 1 with shortcut='none': a "
+                "dropped branch needs a shortcut to carry the signal. "
+                f"Received: survival_probability={survival_probability}. Use "
+                "shortcut 'A', 'B' or 'C'."
             )
         if self.activation_first and not self.preactivated:
             raise ValueError(
-                f"`activation_first` came as True for {type(self).__name__}, "
-                "which normalises after its convolutions. Only blocks that "
-                "activate before them can do it the other way round. Use "
-                "PreActivationBlock or WideBlock."
+                f"`activation_first` must be False for {type(self).__name__}, "
+                "which normalises after its convolutions. Received: "
+                "activation_first=True. Use PreActivationBlock or WideBlock "
+                "to activate before them."
             )
         self.filters = filters
         self.strides = strides

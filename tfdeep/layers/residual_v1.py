@@ -162,9 +162,10 @@ class AggregatedBlock(BottleneckBlock):
         width = cardinality * (filters * base_width // 64)
         if width < 1:
             raise ValueError(
-                f"`base_width` came as {base_width} with {filters} filters. "
-                "A group has filters * base_width / 64 channels and needs at "
-                f"least one. Use a base_width of {-(-64 // filters)} or more."
+                f"`base_width` must be {-(-64 // filters)} or more with "
+                f"{filters} filters: a group has filters * base_width / 64 "
+                "channels and needs at least one. Received: "
+                f"base_width={base_width}"
             )
         super().__init__(filters, strides, width, **kwargs)
         self.cardinality = self.groups = cardinality

@@ -158,9 +158,9 @@ class ReversibleCapsule(ReversibleLayer):
         own = (self.num_capsules, self.capsule_dim)
         if tuple(input_shape[1:]) != own:
             raise ValueError(
-                f"ReversibleCapsule came with an input of shape "
-                f"{tuple(input_shape)}. Its blocks keep {own[0]} capsules of "
-                f"size {own[1]}. Put RoutingCapsules{own} before it."
+                f"The input of ReversibleCapsule must be {own[0]} capsules of "
+                f"size {own[1]}, which its blocks keep. Received: shape "
+                f"{tuple(input_shape)}. Put RoutingCapsules{own} before it."
             )
         square = (own[0], own[0], own[1], own[1])
         for number, name in enumerate(self.kernel_names):

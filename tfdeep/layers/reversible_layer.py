@@ -27,8 +27,8 @@ class ReversibleLayer(KeepsFrozenParts):
             check_positive("checkpoint_every", checkpoint_every)
         if not isinstance(recompute, bool):
             raise ValueError(
-                f"`recompute` came as {recompute!r}. It must be True or "
-                "False. Pass one of these."
+                "`recompute` must be True or False. Received: "
+                f"recompute={recompute!r}. Pass one of these."
             )
         self.gamma = gamma
         self.checkpoint_every = checkpoint_every
@@ -71,8 +71,8 @@ class ReversibleLayer(KeepsFrozenParts):
             inputs, "nested_row_splits"
         ):
             raise ValueError(
-                f"{type(self).__name__} came with a ragged tensor. Its blocks "
-                "take dense ones. Pass `inputs.to_tensor()`, with a mask."
+                f"The input of {type(self).__name__} must be dense. Received: "
+                "a ragged tensor. Pass `inputs.to_tensor()`, with a mask."
             )
         return super().__call__(inputs, *args, **kwargs)
 
@@ -85,9 +85,9 @@ class ReversibleLayer(KeepsFrozenParts):
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         if not keras.backend.is_float_dtype(dtype):
             raise ValueError(
-                f"{type(self).__name__} came with a tensor of {dtype}. Its "
-                "blocks add floating-point numbers to their input. Cast it "
-                "before."
+                f"The input of {type(self).__name__} must be floating-point "
+                f"numbers, to which its blocks add. Received: {dtype}. Cast "
+                "it before."
             )
         return ops.cast(inputs, self.stream_dtype)
 

@@ -240,14 +240,14 @@ def check_blocks(blocks) -> None:
     listed = isinstance(blocks, (list, tuple)) and len(blocks) > 0
     if not listed or not all(isinstance(b, keras.Layer) for b in blocks):
         raise TypeError(
-            f"`blocks` came as {blocks!r}. It must be a list of at least one "
-            "Keras layer. Pass for example [keras.layers.Dense(8)]."
+            "`blocks` must be a list of at least one Keras layer. Received: "
+            f"blocks={blocks!r}. Pass for example [keras.layers.Dense(8)]."
         )
     if len({id(block) for block in blocks}) < len(blocks):
         raise ValueError(
-            "`blocks` came with the same layer twice. Each block has weights "
-            "and a state of its own. Pass a new layer for each, made from "
-            "`get_config` if they shall be equal."
+            "`blocks` must be different layers, each with weights and a "
+            "state of its own. Received: the same layer twice. Pass a new "
+            "layer for each, made from `get_config` if they shall be equal."
         )
 
 
@@ -255,9 +255,9 @@ def _half(shape, axis):
     size = shape[axis]
     if size is None or size % 2:
         raise ValueError(
-            f"ReversibleStack came with an input of shape {tuple(shape)}. "
-            f"Additive coupling halves axis {axis}, whose size must be known "
-            "and even. Change the number of channels, or use "
+            "The input of ReversibleStack must have a known and even size on "
+            f"axis {axis}, which additive coupling halves. Received: shape "
+            f"{tuple(shape)}. Change the number of channels, or use "
             "coupling='momentum'."
         )
     return size // 2

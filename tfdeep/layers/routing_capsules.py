@@ -141,8 +141,8 @@ def check_capsules(layer, input_shape) -> None:
     shape = tuple(input_shape)
     if len(shape) != 3 or None in shape[1:]:
         raise ValueError(
-            f"{type(layer).__name__} came with an input of shape {shape}. It "
-            "takes capsules, (batch, number, size), of a known number and "
-            "size. Put PrimaryCapsules or a Reshape before it, and give the "
-            "image size in the model's Input."
+            f"The input of {type(layer).__name__} must be capsules, (batch, "
+            "number, size), of a known number and size. Received: shape "
+            f"{shape}. Put PrimaryCapsules or a Reshape before it, and give "
+            "the image size in the model's Input."
         )

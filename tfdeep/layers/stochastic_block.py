@@ -72,10 +72,10 @@ class StochasticBlock(StochasticDepth):
         shape = tuple(output_shape(self.layer, input_shape))
         if shape != tuple(input_shape):
             raise ValueError(
-                f"The block {self.layer.name!r} came with an output of shape "
-                f"{shape} for an input of shape {tuple(input_shape)}. A block "
-                "that is skipped keeps the shape. Use StochasticDepth around "
-                "its branch, with a shortcut."
+                f"The block {self.layer.name!r} must keep the shape, as it "
+                f"may be skipped. Received: an output of shape {shape} for an "
+                f"input of shape {tuple(input_shape)}. Use StochasticDepth "
+                "around its branch, with a shortcut."
             )
 
     def call(self, inputs, mask=None, training=None):

@@ -46,8 +46,9 @@ def linear_survival(num_blocks: int, last: float = 0.5) -> list[float]:
     check_probability("last", last)
     if num_blocks < 0:
         raise ValueError(
-            f"`num_blocks` came as {num_blocks}. It must be 0 or more. "
-            "Pass the number of residual blocks of the net."
+            "`num_blocks` must be 0 or more. Received: "
+            f"num_blocks={num_blocks}. Pass the number of residual blocks of "
+            "the net."
         )
     return [
         1.0 - block / num_blocks * (1.0 - last)
@@ -217,9 +218,9 @@ class StochasticDepth(KeepsFrozenParts, SavesSeedState, keras.layers.Wrapper):
         fits = all(a == b or None in (a, b) for a, b in sizes)
         if len(branch) != len(shortcut.shape) or not fits:
             raise ValueError(
-                f"`shortcut` came with shape {tuple(shortcut.shape)}. The "
-                f"branch '{self.layer.name}' returns {branch}. Pass a "
-                "shortcut of the branch's shape, such as its projection."
+                f"`shortcut` must have the shape {branch}, which the branch "
+                f"'{self.layer.name}' returns. Received: shape "
+                f"{tuple(shortcut.shape)}. Pass for example its projection."
             )
 
     def _call_sometimes(self, inputs, shortcut, arguments):

@@ -95,8 +95,8 @@ class ConvUnits(KeepsFrozenParts):
         number = isinstance(weight_decay, Real)
         if not number or not 0 <= float(weight_decay) < float("inf"):
             raise ValueError(
-                f"`weight_decay` came as {weight_decay!r}. It must be a "
-                "number of 0 or more. Pass 0.0 for none."
+                "`weight_decay` must be a number of 0 or more. Received: "
+                f"weight_decay={weight_decay!r}. Pass 0.0 for none."
             )
         check_seed(seed)
         self.norm = norm

@@ -1,11 +1,7 @@
 """How many nonlinear units a net needs, and what is linear folded away."""
 
-from tfdeep.linearization.fold import (
-    Fold,
-    Foldable,
-    fold_linear,
-    foldable,
-)
+from tfdeep.linearization.fold import fold_linear, foldable
+from tfdeep.linearization.fold_report import Fold, Foldable
 from tfdeep.linearization.linearize import left_alone, linearize
 from tfdeep.linearization.path_length import (
     LayerUnits,

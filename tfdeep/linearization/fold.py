@@ -1,7 +1,7 @@
 """What is linear in a model, folded away."""
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -9,11 +9,14 @@ from keras import layers, tree
 
 from tfdeep.checks import check_boolean
 from tfdeep.graph import Call, graph_of, rewrite
+from tfdeep.graph.insides import Insides
 from tfdeep.graph.registry import Registry
 from tfdeep.graph.trace import ends
+from tfdeep.graph.write_out import Twins, WriteOut
 from tfdeep.inside import is_graph
 from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.linearization.affine import Affine, NotExact, composed
+from tfdeep.linearization.fold_report import Fold, Foldable, multiply_adds_of
 from tfdeep.linearization.folded_layer import (
     AFFINE,
     affine_of,
@@ -22,7 +25,6 @@ from tfdeep.linearization.folded_layer import (
     normalization_of,
     space_of,
 )
-from tfdeep.report import Report
 
 LINEAR = Registry("linear")
 LINEAR.rule(layers.Identity, SparsePReLU)(True)
@@ -30,65 +32,6 @@ NORMALIZATION = Registry("normalization")
 NORMALIZATION.rule(layers.BatchNormalization)(True)
 # A kernel so much larger than its parts is not tried to be made still larger.
 MOST_TIMES = 32
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Layers in a row that are, or could be, one.
-
-    Args:
-        paths: the paths of their calls.
-        kind: what they become, such as `"Conv2D 5x5"`.
-        multiply_adds: before and after, of one example; where sizes are
-            unknown, for each place of the output.
-        why: why they are left, empty where they are folded.
-    """
-
-    paths: tuple[str, ...]
-    kind: str
-    multiply_adds: tuple[int, int] | None
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Foldable(Report):
-    """What `tfdeep.linearization.foldable` finds.
-
-    Args:
-        units: the paths of units that are linear, and left out.
-        folded: layers that become one.
-        left: layers in a row that do not, each with the reason.
-    """
-
-    units: tuple[str, ...]
-    folded: tuple[Fold, ...]
-    left: tuple[Fold, ...]
-
-    def __str__(self):
-        lines = [f"{len(self.units)} linear units are left out"]
-        for fold in self.folded:
-            before, after = fold.multiply_adds or (0, 0)
-            lines.append(
-                f"{' + '.join(fold.paths)} become {fold.kind}: "
-                f"{before:,} -> {after:,} multiply-adds"
-            )
-        for fold in self.left:
-            lines.append(f"{' + '.join(fold.paths)} stay: {fold.why}")
-        return "\n".join(lines)
-
-    def _content(self) -> dict:
-        return asdict(self)
-
-    def _figure(self):
-        """The multiply-adds of what is folded, before and after."""
-        from tfdeep.visualization.bars import bar_chart
-
-        known = [fold for fold in self.folded if fold.multiply_adds]
-        if not known:
-            return None
-        before, after = zip(*(f.multiply_adds for f in known), strict=True)
-        names = [" + ".join(fold.paths) for fold in known]
-        return bar_chart(names, {"before": before, "after": after})
 
 
 def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:
@@ -112,7 +55,7 @@ def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:
     Outputs are those of the model at inference, within 1e-5. The new model may
     be trained on, but not as the given one would: kernels are products, and
     statistics no longer move. `tfdeep.linearization.foldable` tells what is
-    folded, what is left, and why; `tfdeep.models.count` what is saved.
+    folded, what is left and why, and what that saves.
 
     Reference:
         Mehmeti-Goepel and Disselhoff, "Nonlinear Advantage", 2023; Ben Dror
@@ -141,11 +84,7 @@ def fold_linear(model: keras.Model, *, always: bool = False) -> keras.Model:
         >>> [layer.name for layer in new.layers], new.count_params()
         (['wide'], 36)
     """
-    check_boolean("always", always)
-    if isinstance(model, keras.Model) and not is_graph(model):
-        model = rewrite(model)  # One whose calls are always the same.
-    graph = graph_of(model)
-    return rewrite(model, _Folding(graph.calls, graph.outputs, always))
+    return _folded(model, always)[0]
 
 
 def foldable(model: keras.Model, *, always: bool = False) -> Foldable:
@@ -156,11 +95,14 @@ def foldable(model: keras.Model, *, always: bool = False) -> Foldable:
         always: boolean, as of `fold_linear`.
 
     Returns:
-        A `Foldable`: `.units`, `.folded`, `.left`; `print` shows it.
+        A `Foldable`: `.units`, `.folded`, `.left`, `.parameters` and
+        `.multiply_adds` before and after; `print` shows it, and `.measure(x)`
+        times both.
 
     Raises:
-        TypeError: if `model` is no `keras.Model`.
-        ValueError: if its calls cannot be told.
+        TypeError: for another kind of model.
+        ValueError: if the model cannot be rewritten; see
+            `tfdeep.graph.rewrite`.
 
     Example:
         >>> import keras, tfdeep
@@ -170,11 +112,30 @@ def foldable(model: keras.Model, *, always: bool = False) -> Foldable:
         >>> print(tfdeep.linearization.foldable(model))
         0 linear units are left out
         one + two become a Conv2D of 5x5: 10,656 -> 10,000 multiply-adds
+        in all 296 -> 404 parameters, 10,656 -> 10,000 multiply-adds
     """
+    new, found = _folded(model, always)
+    before, after = map(multiply_adds_of, (model, new))
+    return Foldable(
+        tuple(found.units),
+        tuple(found.folded),
+        tuple(found.left),
+        (model.count_params(), new.count_params()),
+        None if before is None or after is None else (before, after),
+        (model, new),
+    )
+
+
+def _folded(model: keras.Model, always: bool) -> tuple:
+    """The new model, and the edit that made it."""
     check_boolean("always", always)
-    graph = graph_of(model)
-    found = _Folding(graph.calls, graph.outputs, always)
-    return Foldable(tuple(found.units), tuple(found.folded), tuple(found.left))
+    given = model
+    if isinstance(model, keras.Model) and not is_graph(model):
+        given = rewrite(model)  # One whose calls are always the same.
+    graph = graph_of(given)
+    edit = _Folding(graph.calls, graph.outputs, always)
+    writer = WriteOut(edit.folds_within, edit, edit.twins, edit.insides)
+    return rewrite(graph, writer), edit
 
 
 @dataclass(eq=False)
@@ -224,14 +185,22 @@ class _Folding:
         self.left: list[Fold] = []
         self.heads: dict[int, _Row] = {}  # By the `id` of the first call.
         self.gone: dict[int, Any] = {}  # The input that a call hands on.
-        self.models: set[int] = set()  # Those that were gone through.
+        self.models: dict[int, bool] = {}  # Whether there is a fold within.
+        self.around: set[int] = set()  # Outputs of layers with one within.
+        self.insides = Insides()
+        self.twins = Twins(each.operation.name for each in calls)
         self.seen: list[Call] = []  # Whose ids must stay theirs.
         self._plan(calls, outputs)
+
+    def folds_within(self, call: Call) -> bool:
+        """Whether something is folded within the layer of a call."""
+        return id(call.outputs[0]) in self.around
 
     def __call__(self, call: Call, args: tuple, kwargs: dict):
         key = id(call.outputs[0])
         if key in self.heads:
-            return self._called(self.heads[key], args[0])
+            name = self.twins.name_of(call)
+            return self._called(self.heads[key], args[0], name)
         if key in self.gone:
             new = [
                 each
@@ -242,16 +211,16 @@ class _Folding:
             return new[old.index(id(self.gone[key]))]
         return None
 
-    def _plan(self, calls: list[Call], outputs: Any) -> None:
-        """Find what is folded in a model, and in those within it."""
+    def _plan(self, calls: list[Call], outputs: Any) -> bool:
+        """Find what is folded in a model, and in what is within it."""
         self.seen += calls
+        before = len(self.heads), len(self.gone)
         users: dict[int, list[Call]] = {}
         for call in calls:
             for tensor in call.inputs:
                 users.setdefault(id(tensor), []).append(call)
-            if call.parts and id(call.operation) not in self.models:
-                self.models.add(id(call.operation))
-                self._plan(call.parts, ends(call.operation)[1])
+            if self._plan_within(call):
+                self.around.add(id(call.outputs[0]))
             if _is_unit(call.operation) and _is_linear(call.operation):
                 self.units.append(call.path)
                 self.gone[id(call.outputs[0])] = call.inputs[0]
@@ -263,10 +232,22 @@ class _Folding:
                 done.update(map(id, row.calls))
                 if row.pays:
                     self._fold(row)
+        return before != (len(self.heads), len(self.gone))
 
-    def _called(self, row: _Row, inputs: Any) -> Any:
+    def _plan_within(self, call: Call) -> bool:
+        """Find what is folded within a call; return whether anything is."""
+        key = id(call.operation)
+        if call.parts:
+            if key not in self.models:
+                results = ends(call.operation)[1]
+                self.models[key] = self._plan(call.parts, results)
+            return self.models[key]
+        inside = self.insides.of(call)
+        return inside is not None and self._plan(inside.calls, inside.outputs)
+
+    def _called(self, row: _Row, inputs: Any, name: str) -> Any:
         first, last = row.calls[0].operation, row.last.operation
-        return called(row.affine, first, last, inputs)
+        return called(row.affine, first, last, inputs, name)
 
     def _fold(self, row: _Row) -> None:
         first, *rest = row.calls

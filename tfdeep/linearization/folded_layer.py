@@ -72,19 +72,22 @@ def normalization_of(layer: Any) -> tuple[np.ndarray, np.ndarray]:
     return factor, of(layer.beta, 0.0) - factor * of(layer.moving_mean, 0.0)
 
 
-def called(affine: Affine, first: Any, last: Any, inputs: Any) -> Any:
+def called(
+    affine: Affine, first: Any, last: Any, inputs: Any, name: str
+) -> Any:
     """What a layer that computes so makes of inputs.
 
     Args:
         affine: what is computed before the activation.
-        first: the first layer in whose place it is; it has its name.
+        first: the first layer in whose place it is.
         last: the last one, whose activation it has.
         inputs: a symbolic tensor.
+        name: the name of the new layer.
     """
     settings = {
         "activation": last.activation,
         "use_bias": bool(first.use_bias or last.use_bias or affine.bias.any()),
-        "name": first.name,
+        "name": name,
         "dtype": last.dtype_policy,
     }
     rank = len(affine.sizes)
@@ -99,7 +102,7 @@ def called(affine: Affine, first: Any, last: Any, inputs: Any) -> Any:
             inputs = PADDINGS[rank](
                 pads,
                 data_format=last.data_format,
-                name=f"{first.name}_padding",
+                name=f"{name}_padding",
                 dtype=last.dtype_policy,
             )(inputs)
         layer = CONVOLUTIONS[rank](

@@ -2,23 +2,24 @@
 
 import glob
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import keras
 from keras import tree
 
 from tfdeep.graph import Call, graph_of, rewrite
-from tfdeep.graph.opening import every_call, is_composite
+from tfdeep.graph.insides import Insides
+from tfdeep.graph.opening import is_composite
 from tfdeep.graph.rewrite import Edited
 from tfdeep.graph.select import meant
 from tfdeep.graph.weight_decay import exclude_from_weight_decay
 from tfdeep.graph.write_out import Twins, WriteOut
 from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of, node_of
-from tfdeep.layers.repeat import Repeat
 from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.linearization.units import Unit, loops, unit_of
-from tfdeep.models.stacking import unstack
+from tfdeep.models.stacking import without_repeat
 
 Excluded = Iterable[keras.layers.Layer | str]
 
@@ -37,8 +38,11 @@ def linearize(
     of a layer with weights, a function of `keras.ops`, and each use of one
     object that is used many times. Leaky ones keep their slope as the start.
     Layers made of layers, such as residual blocks, are written out as the
-    layers within them, and a `Repeat` as its copies. Everything else stays:
-    `tfdeep.linearization.left_alone` lists what is nonlinear and no ReLU.
+    layers within them, and a `Repeat` as its copies. One that decides when the
+    layer runs that it holds, such as `StochasticDepth`, stays, around a branch
+    with units; called twice, it has them once, as a model within has.
+    Everything else stays: `tfdeep.linearization.left_alone` lists what is
+    nonlinear and no ReLU.
 
     Weights, names, frozen parts and compilation are those of the model; the
     optimizer keeps what it knows, and lets no slope decay. Train the new model
@@ -54,7 +58,8 @@ def linearize(
         power: float above 0, the power of the penalty.
         threshold: float in (0, 1), how close to 1 a slope is linear.
         exclude: layers, paths of calls, or patterns on them such as
-            `"stem*"`, whose ReLUs stay; of a model or block all within it.
+            `"stem*"`, whose ReLUs stay; of a model or block all within it,
+            in all of its calls.
 
     Returns:
         A new model, compiled if the model is.
@@ -82,13 +87,13 @@ def linearize(
         "threshold": threshold,
     }
     SparsePReLU(**settings)  # What is out of range is said now.
-    calls = graph_of(model).calls
-    if is_graph(model) and any(isinstance(x, Repeat) for x in layers_of(model)):
-        exclude = _by_path(calls, exclude)
-        model = unstack(model)
-        calls = graph_of(model).calls
-    edit = _Linearizing(settings, every_call(calls), exclude)
-    result = rewrite(model, WriteOut(edit.is_inside, edit, edit.twins))
+    plain = without_repeat(model)
+    if plain is not model:
+        exclude = _by_path(graph_of(model).calls, exclude)
+    graph, insides = graph_of(plain), Insides()
+    edit = _Linearizing(settings, insides.every_call(graph.calls), exclude)
+    writer = WriteOut(edit.is_inside, edit, edit.twins, insides)
+    result = rewrite(graph, writer)
     if not edit.made:
         raise ValueError(
             "`model` must have a ReLU to make linear. Received: "
@@ -124,9 +129,9 @@ def left_alone(model: keras.Model) -> dict[str, str]:
         >>> tfdeep.linearization.left_alone(model)
         {'hidden': 'relu6'}
     """
-    graph = graph_of(model)
+    graph = graph_of(without_repeat(model))
     last = {id(tensor) for tensor in tree.flatten(graph.outputs)}
-    calls = every_call(graph.calls)
+    calls = Insides().every_call(graph.calls)
     opened = {call.path.rpartition("/")[0] for call in calls}
     found = {}
     for call in calls:
@@ -137,17 +142,23 @@ def left_alone(model: keras.Model) -> dict[str, str]:
                 found[call.path] = f"inside a {kind}, which stays one call"
             continue
         at_end = any(id(tensor) in last for tensor in call.outputs)
-        if not (unit.removable or is_relu(unit, 0.01) or at_end):
+        if not (unit.removable or is_relu(call, unit, 0.01) or at_end):
             found[call.path] = unit.name
     return found
 
 
-def is_relu(unit: Unit | None, threshold: float) -> bool:
-    """Whether a unit can be one of a `SparsePReLU`."""
+def is_relu(call: Call, unit: Unit | None, threshold: float) -> bool:
+    """Whether a unit can be one of a `SparsePReLU`.
+
+    This has slopes below 1 for channels of a known number, not of integers.
+    """
+    if unit is None or unit.slope is None or unit.slope >= 1 - threshold:
+        return False
+    tensor = call.outputs[0]
     return (
-        unit is not None
-        and unit.slope is not None
-        and unit.slope < 1 - threshold
+        "float" in tensor.dtype
+        and len(tensor.shape) > 1
+        and tensor.shape[channel_axis(tensor)] is not None
     )
 
 
@@ -168,7 +179,16 @@ def _excluded(calls: list[Call], exclude: Excluded) -> list[Call]:
             "`exclude` must be a list of layers, paths of calls, or patterns. "
             f"Received: exclude={exclude!r}. Put a single one in a list."
         )
-    found = {c.path for each in exclude for c in meant(calls, each)}
+    alone = [replace(call, parts=[]) for call in calls]  # All are there.
+    named = [call for each in exclude for call in meant(alone, each)]
+    # What holds layers, or is in a model, is one thing in all of its calls.
+    whole = {id(c.operation) for c in named if is_composite(c.operation)}
+    made = {id(c.outputs[0]) for c in named}
+    found = {
+        c.path
+        for c in calls
+        if id(c.operation) in whole or id(c.outputs[0]) in made
+    }
     return [
         call
         for call in calls
@@ -186,7 +206,9 @@ def _by_path(calls: list[Call], exclude: Excluded) -> Excluded:
         return exclude  # It is refused later.
     found: list = []
     for each in exclude:
-        paths = [c.path for c in every_call(calls) if c.operation is each]
+        paths = [
+            c.path for c in Insides().every_call(calls) if c.operation is each
+        ]
         found.extend(map(glob.escape, paths) if paths else [each])
     return found
 
@@ -216,9 +238,9 @@ class _Linearizing:
 
     def _is_relu(self, call: Call) -> bool:
         unit = unit_of(call.operation)
-        if unit is None or not is_relu(unit, self.settings["threshold"]):
+        if not is_relu(call, unit, self.settings["threshold"]):
             return False
-        if unit.fused:
+        if unit and unit.fused:
             return id(call.operation) not in self.kept
         return call.path not in self.excluded
 
@@ -268,7 +290,8 @@ class _Linearizing:
 
 def _policy(operation: Any, tensor: keras.KerasTensor) -> Any:
     """The dtype policy of a unit: that of the layer that it was in."""
-    if isinstance(operation, keras.layers.Layer):
+    quantized = getattr(operation, "quantization_mode", None)
+    if isinstance(operation, keras.layers.Layer) and not quantized:
         return operation.dtype_policy
     half = tensor.dtype in ("float16", "bfloat16")
     return f"mixed_{tensor.dtype}" if half else tensor.dtype

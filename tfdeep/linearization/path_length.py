@@ -8,17 +8,15 @@ import numpy as np
 from keras import tree
 
 from tfdeep.checks import check_boolean, check_positive, check_seed
+from tfdeep.graph.holders import is_holder, without_holder
 from tfdeep.graph.opening import CannotOpen, Opened, open_call
 from tfdeep.graph.program import Program, Step
 from tfdeep.graph.trace import Call, graph_of
-from tfdeep.inside import is_graph
-from tfdeep.keras_internals import layers_of
-from tfdeep.layers.repeat import Repeat
 from tfdeep.linearization import paths
 from tfdeep.linearization.path_rules import RULES, NoRule, is_ours
 from tfdeep.linearization.paths import Paths, begun
 from tfdeep.linearization.units import unit_of
-from tfdeep.models.stacking import unstack
+from tfdeep.models.stacking import without_repeat
 from tfdeep.report import Report, aligned
 
 
@@ -119,8 +117,9 @@ def path_length(model: keras.Model, normalized: bool = True) -> PathLength:
     that is called twice counts twice. It is exact for any depth, and takes
     seconds for a thousand layers.
 
-    Layers made of layers are looked into. What multiplies tensors, attends or
-    loops is refused; `tfdeep.linearization.path_rule` adds a rule.
+    Layers made of layers are looked into; a branch that is dropped at random
+    counts as it is, for it drops nothing at inference. What multiplies tensors,
+    attends or loops is refused; `tfdeep.linearization.path_rule` adds a rule.
 
     Reference:
         Mehmeti-Goepel and Disselhoff, "Nonlinear Advantage: Trained Networks
@@ -205,9 +204,7 @@ def sample_path_length(
 
 def traced(model: keras.Model) -> tuple[list[Paths], list[LayerUnits]]:
     """The paths that end in the outputs, and the units of each call."""
-    if is_graph(model) and any(isinstance(x, Repeat) for x in layers_of(model)):
-        model = unstack(model)
-    graph = graph_of(model)
+    graph = graph_of(without_repeat(model))
     opened: dict[int, Opened] = {}
     _open_unknown(graph.calls, opened)
     program = Program(graph.inputs, graph.outputs, graph.calls, opened)
@@ -219,7 +216,7 @@ def traced(model: keras.Model) -> tuple[list[Paths], list[LayerUnits]]:
             _hand_on(step, known)
             continue
         inputs = [known[slot] for slot in step.inputs if slot in known]
-        if not inputs:
+        if not inputs or all(each.dtype == "bool" for each in step.outputs):
             continue  # A mask, or a constant: no path runs through it.
         found = _after(step, inputs, last, rows)
         found = found if isinstance(found, list) else [found]
@@ -279,12 +276,21 @@ def _open_unknown(calls: list[Call], opened: dict[int, Opened]) -> None:
             isinstance(operation, keras.layers.Layer)
             and RULES.find(operation) is None
         ):
-            try:
-                inside = open_call(call, reads=True)
-            except CannotOpen:
+            inside = _inside(call)
+            if inside is None:
                 continue  # It is refused where the paths meet it.
             opened[id(call)] = inside
             _open_unknown(inside.calls, opened)
+
+
+def _inside(call: Call) -> Opened | None:
+    """The calls within a layer, as those of a net that drops nothing."""
+    if is_holder(call):
+        return without_holder(call)
+    try:
+        return open_call(call, reads=True)
+    except CannotOpen:
+        return None
 
 
 def _unknown(call: Call, reason: Exception) -> str:

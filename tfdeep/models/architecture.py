@@ -98,9 +98,9 @@ class Architecture:
         shape = tuple(self.input_shape)
         if len(shape) != 3 or shape[self.units.channel_axis % 4 - 1] is None:
             raise ValueError(
-                f"`input_shape` came as {shape}. It must have three entries "
-                "with a known number of channels. Pass for example "
-                "(32, 32, 3)."
+                "`input_shape` must have three entries with a known number "
+                f"of channels. Received: input_shape={shape}. Pass for "
+                "example (32, 32, 3)."
             )
 
     @property
@@ -235,8 +235,9 @@ def blocks_per_stage(depth: int, step: int, offset: int, family: str) -> int:
     if rest or count < 1:
         below = max(count, 1) * step + offset
         raise ValueError(
-            f"`depth` came as {depth}. A {family} has depth {step}n+{offset}. "
-            f"The nearest valid depths are {below} and {below + step}."
+            f"`depth` must be {step}n+{offset} in a {family}. Received: "
+            f"depth={depth}. The nearest valid depths are {below} and "
+            f"{below + step}."
         )
     return count
 
@@ -247,8 +248,9 @@ def look_up_depth(depth: int, table: dict, family: str):
     if depth not in table:
         nearest = sorted(table, key=lambda known: abs(known - depth))[:2]
         raise ValueError(
-            f"`depth` came as {depth}. The imagenet form of {family} has "
-            f"depth {', '.join(str(known) for known in table)}. The nearest "
-            f"are {' and '.join(str(known) for known in sorted(nearest))}."
+            "`depth` must be one of "
+            f"{', '.join(str(known) for known in table)} in the imagenet form "
+            f"of {family}. Received: depth={depth}. The nearest are "
+            f"{' and '.join(str(known) for known in sorted(nearest))}."
         )
     return table[depth]

@@ -73,14 +73,15 @@ def DenseNet(
     settings = Architecture(**{"weight_decay": 1e-4, **architecture})
     if settings.survival_probability < 1:
         raise ValueError(
-            f"`survival_probability` came as {settings.survival_probability}."
-            " A DenseNet has no residual branch to skip. Use `rate` to "
-            "regularise it."
+            "`survival_probability` must be 1, as a DenseNet has no residual "
+            "branch to skip. Received: "
+            f"survival_probability={settings.survival_probability}. Use "
+            "`rate` to regularise it."
         )
     if settings.stacked is True:
         raise ValueError(
-            "`stacked` came as True. The layers of a DenseNet differ in their "
-            "shapes and cannot be stacked. Leave it out."
+            "`stacked` must be False or 'auto', as the layers of a DenseNet "
+            "differ in their shapes. Received: stacked=True"
         )
     depths, default_growth = _depths(depth, bottleneck, settings.imagenet)
     growth_rate = default_growth if growth_rate is None else growth_rate

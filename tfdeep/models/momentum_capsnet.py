@@ -261,9 +261,10 @@ def _checked(input_shape, kernel_size):
     shape, least = tuple(input_shape), 2 * kernel_size - 1
     if len(shape) != 3 or None in shape or min(shape[:2]) < least:
         raise ValueError(
-            f"`input_shape` came as {shape}. It must be (height, width, "
-            f"channels) with sizes of at least {least}, as two convolutions "
-            f"of {kernel_size}x{kernel_size} follow. Pass for example "
-            "(28, 28, 1), or a smaller kernel_size."
+            "`input_shape` must be (height, width, channels) with sizes of "
+            f"at least {least}, as two convolutions of "
+            f"{kernel_size}x{kernel_size} follow. Received: "
+            f"input_shape={shape}. Pass for example (28, 28, 1), or a smaller "
+            "kernel_size."
         )
     return shape

@@ -4,6 +4,7 @@ import keras
 
 from tfdeep.graph import Edited, rewrite
 from tfdeep.graph.runs import runs_of_equal_layers
+from tfdeep.graph.write_out import WriteOut, as_asked
 from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.copies import copies, values_of_copies
@@ -15,10 +16,11 @@ def unstack(model: keras.Model) -> keras.Model:
     """A model of plain layers that does what a model with `Repeat` does.
 
     Each `Repeat` becomes its copies, one after the other, with their weights,
-    batch statistics and random streams. What takes single layers, such as
-    pruning, inspection or another framework's export, takes this form;
-    `stack` is the way back. A compiled model stays compiled, with what its
-    optimizer keeps for each weight.
+    batch statistics and random streams; a layer that holds one is written out
+    as the layers within it, or is put around the copies. What takes single
+    layers, such as pruning, inspection or another framework's export, takes
+    this form; `stack` is the way back. A compiled model stays compiled, with
+    what its optimizer keeps for each weight.
 
     Args:
         model: a built Functional or Sequential model; models inside it are
@@ -30,8 +32,8 @@ def unstack(model: keras.Model) -> keras.Model:
     Raises:
         TypeError: for another kind of model.
         ValueError: if a block was changed by hand, a `Repeat` is inside a
-            layer that is no model, or the new model would be too deep for
-            Keras.
+            layer that cannot be written out, or the new model would be too
+            deep for Keras.
 
     Example:
         >>> import keras, tfdeep
@@ -42,7 +44,26 @@ def unstack(model: keras.Model) -> keras.Model:
         (3, (4, 4))
     """
     _check_graph(model)
-    return rewrite(model, _copied)
+    result = rewrite(model, WriteOut(_holds_repeat, _Copying()))
+    if not _holds_repeat(result):
+        return result
+    names = [x.name for x in layers_of(model) if isinstance(x, Repeat)]
+    again = [x.name for x in layers_of(result) if isinstance(x, Repeat)]
+    if names == again:
+        raise ValueError(
+            "Each Repeat must be called by the model, or by layers that can "
+            "be written out as the layers within them, to be converted. "
+            f"Received: model={model.name!r}, which holds {', '.join(again)}. "
+            "Call it in the model itself, or make a model of what is around it"
+        )
+    return unstack(result)  # What was within another Repeat.
+
+
+def without_repeat(model: keras.Model) -> keras.Model:
+    """The model itself, or one with plain layers where it holds a `Repeat`."""
+    if not (isinstance(model, keras.Model) and _holds_repeat(model)):
+        return model
+    return unstack(model if is_graph(model) else rewrite(model))
 
 
 def stack(model: keras.Model) -> keras.Model:
@@ -83,29 +104,36 @@ def stack(model: keras.Model) -> keras.Model:
     return result
 
 
-def _copied(call, args, kwargs):
-    """The copies of a `Repeat`, one after the other."""
-    layer = call.operation
-    if not isinstance(layer, Repeat):
-        if any(isinstance(part, Repeat) for part in layers_of(layer)):
-            raise ValueError(
-                f"Each Repeat must be called by the model itself to be "
-                f"converted: take it out of the layer '{layer.name}', or make "
-                f"that a model. Received: {layer.name!r} with a Repeat inside"
-            )
-        return None
-    (x,) = args
-    kwargs = {
-        name: value for name, value in kwargs.items() if value is not None
-    }
-    layers = copies(layer)
-    for each in layers:
-        x = each(x, **kwargs)
-    weights = [
-        (variable, (stack, (copy, *[None] * len(variable.shape))))
-        for variable, stack, copy in values_of_copies(layer, layers)
-    ]
-    return Edited(x, weights)
+def _holds_repeat(holder) -> bool:
+    """Whether a model holds a `Repeat`, or the layer of a call."""
+    layer = getattr(holder, "operation", holder)
+    return isinstance(layer, keras.Layer) and any(
+        isinstance(part, Repeat) for part in layers_of(layer)
+    )
+
+
+class _Copying:
+    """The edit that puts copies in the place of a `Repeat`."""
+
+    def __init__(self):
+        self.copies: dict[int, tuple] = {}  # By the `id` of the `Repeat`.
+
+    def __call__(self, call, args, kwargs):
+        repeat = call.operation
+        if not isinstance(repeat, Repeat):
+            return None
+        (x,) = args
+        kwargs = as_asked(kwargs)
+        if id(repeat) not in self.copies:
+            self.copies[id(repeat)] = (repeat, copies(repeat))
+        _, layers = self.copies[id(repeat)]
+        for each in layers:
+            x = each(x, **kwargs)
+        weights = [
+            (variable, (stack, (copy, *[None] * len(variable.shape))))
+            for variable, stack, copy in values_of_copies(repeat, layers)
+        ]
+        return Edited(x, weights)
 
 
 class _Stacking:

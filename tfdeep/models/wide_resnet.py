@@ -71,8 +71,8 @@ def WideResNet(
         )
     if rate:
         raise ValueError(
-            f"`rate` came as {rate} with form='imagenet'. The imagenet form "
-            "has no dropout. Use rate=0, or the cifar form."
+            "`rate` must be 0 with form='imagenet', which has no dropout. "
+            f"Received: rate={rate}. Use the cifar form for dropout."
         )
     kind, depths = look_up_depth(depth, IMAGENET_DEPTHS, "WideResNet")
     wide = widened(IMAGENET_FILTERS, width)
@@ -98,13 +98,13 @@ def widened(filters, width: float) -> tuple[int, ...]:
     number = isinstance(width, Real) and not isinstance(width, bool)
     if not number or not 0 < float(width) < float("inf"):
         raise ValueError(
-            f"`width` came as {width!r}. It must be a positive number, the "
-            "factor on the channels. Pass for example 2."
+            "`width` must be a positive number, the factor on the channels. "
+            f"Received: width={width!r}. Pass for example 2."
         )
     wide = [width * count for count in filters]
     if any(count < 1 or count != int(count) for count in wide):
         raise ValueError(
-            f"`width` came as {width}. It must give whole numbers of "
-            f"channels, not {wide}. Pass for example 2."
+            f"`width` must give whole numbers of channels, not {wide}. "
+            f"Received: width={width}. Pass for example 2."
         )
     return tuple(int(count) for count in wide)

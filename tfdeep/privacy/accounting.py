@@ -206,18 +206,18 @@ def bracket(spent, epsilon: float, start: float, factor: float):
         high *= factor
         if high > MOST_NOISE:
             raise ValueError(
-                f"`epsilon` came as {epsilon}. No noise keeps that many "
-                "updates at that delta below it. Ask for a greater epsilon "
-                "or delta, or take fewer steps."
+                "`epsilon` must be greater: no noise keeps that many updates "
+                f"below it at that delta. Received: epsilon={epsilon}. Or "
+                "raise delta, or take fewer steps."
             )
     low = high / factor
     while spent(low) <= epsilon:
         high, low = low, low / factor
         if low < LEAST_NOISE:
             raise ValueError(
-                f"`epsilon` came as {epsilon}. Even a noise multiplier of "
-                f"{LEAST_NOISE:.3g} spends less. Ask for a smaller epsilon, "
-                "or name the `noise_multiplier`."
+                "`epsilon` must be smaller: even a noise multiplier of "
+                f"{LEAST_NOISE:.3g} spends less. Received: epsilon={epsilon}. "
+                "Or name the `noise_multiplier`."
             )
     return low, high
 

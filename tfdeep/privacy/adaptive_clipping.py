@@ -16,10 +16,11 @@ def multiplier_of_sums(noise_multiplier: float, count_noise: float) -> float:
     left = noise_multiplier**-2 - (2.0 * count_noise) ** -2
     if left <= 0:
         raise ValueError(
-            f"`count_noise` came as {count_noise}, with a noise multiplier of "
-            f"{noise_multiplier}. The count of clipped examples would spend "
-            "all privacy. Pass more than half of the noise multiplier, such "
-            "as a twentieth of the batch size."
+            "`count_noise` must be more than half of the noise multiplier, "
+            "or the count of clipped examples would spend all privacy. "
+            f"Received: count_noise={count_noise}, with a noise multiplier of "
+            f"{noise_multiplier}. Pass for example a twentieth of the batch "
+            "size."
         )
     return left**-0.5
 
@@ -101,9 +102,9 @@ class AdaptiveClipping(Mechanism):
         size = batch_size if self.batch_size is None else self.batch_size
         if size is None:
             raise ValueError(
-                "AdaptiveClipping came without a batch size, and there is no "
-                "plan. A fraction is a count over the expected size. Pass "
-                "`batch_size` or a plan."
+                "AdaptiveClipping must know the batch size, as a fraction is "
+                "a count over the expected size. Received: neither "
+                "`batch_size` nor a plan"
             )
         sigma, count_noise = bound.noise_multiplier, self.count_noise
         if count_noise is None:

@@ -39,8 +39,8 @@ class Clipping(Frozen):
         check_number("l2_norm_clip", l2_norm_clip, 0.0, 1.0)
         if l2_norm_clip == 0:
             raise ValueError(
-                "`l2_norm_clip` came as 0. Every gradient would become 0. "
-                "Pass for example 1.0."
+                "`l2_norm_clip` must be above 0, or every gradient would "
+                "become 0. Received: l2_norm_clip=0. Pass for example 1.0."
             )
         self.l2_norm_clip = float(l2_norm_clip)
         check_boolean("rescaled", rescaled)
@@ -131,8 +131,8 @@ class AutomaticClipping(Clipping):
         check_number("stability", stability, 0.0, 0.01)
         if stability == 0:
             raise ValueError(
-                "`stability` came as 0. A gradient of 0 would be divided by "
-                "0. Pass for example 0.01."
+                "`stability` must be above 0, or a gradient of 0 would be "
+                "divided by 0. Received: stability=0. Pass for example 0.01."
             )
         self.stability = float(stability)
 

@@ -35,9 +35,9 @@ def check_data(plan, arguments: dict[str, Any], accumulation: int) -> None:
         return
     if marked is not None:
         raise NotPrivateError(
-            "`fit` came with Poisson batches, and the plan is about shuffled "
-            "ones. Their guarantees differ. Pass arrays, or make the plan "
-            "with sampling='poisson'."
+            "Batches must be shuffled ones, which the plan is about: the "
+            "guarantees differ. Received: Poisson batches. Pass arrays, or "
+            "make the plan with sampling='poisson'."
         )
     _check_shuffled(plan, x, arguments, accumulation)
 
@@ -83,9 +83,9 @@ def check_batch(plan, x, y, sample_weight, accumulation: int) -> None:
     rows, most = rows_of(x), plan.batch_size // accumulation
     if rows is not None and rows > most:
         raise NotPrivateError(
-            f"A batch came with {rows} rows, and the plan is about {most}. An "
-            "example would be in more updates than were accounted for. Pass "
-            "fewer rows, or make a plan for these."
+            f"A batch must have at most {most} rows, or an example is in more "
+            f"updates than the plan accounts for. Received: {rows} rows. Pass "
+            "fewer, or make a plan for these."
         )
 
 
@@ -142,16 +142,16 @@ def check_whole_samples(accumulation: int) -> None:
 def _check_poisson(plan, marked, accumulation):
     if marked is None:
         raise NotPrivateError(
-            "`fit` came with ordinary batches, and the plan accounts for "
-            "Poisson samples. On shuffled data its epsilon would be too low. "
-            "Pass tfdeep.privacy.poisson_batches(x, y, plan), or make the plan "
-            "with sampling='shuffled'."
+            "Batches must be Poisson samples, which the plan accounts for: "
+            "on shuffled data its epsilon would be too low. Received: "
+            "ordinary batches. Pass tfdeep.privacy.poisson_batches(x, y, "
+            "plan), or make the plan with sampling='shuffled'."
         )
     if marked.get_config() != plan.get_config():
         raise NotPrivateError(
-            f"`fit` came with batches of another plan: {marked.get_config()}, "
-            f"where the model has {plan.get_config()}. The noise would not be "
-            "that of the sampling. Make both with the same plan."
+            f"Batches must be of the plan of the model, {plan.get_config()}, "
+            "or the noise is not that of the sampling. Received: batches of "
+            f"{marked.get_config()}. Make both with the same plan."
         )
     check_whole_samples(accumulation)
 
@@ -181,16 +181,17 @@ def _check_shuffled(plan, x, arguments, accumulation):
     examples = math.floor(arrays[0].shape[0] * (1.0 - split))
     if examples != plan.num_examples:
         raise NotPrivateError(
-            f"`fit` came with {examples} training examples, and the plan is "
-            f"about {plan.num_examples}. The accounting depends on their "
-            "number, and `validation_split` changes it. Make a plan for these."
+            f"The training data must be the {plan.num_examples} examples of "
+            "the plan. The accounting depends on their number, and "
+            f"`validation_split` changes it. Received: {examples} training "
+            "examples. Make a plan for these."
         )
     size = arguments.get("batch_size") or DEFAULT_BATCH_SIZE
     if size * accumulation != plan.batch_size:
         raise NotPrivateError(
-            f"`fit` came with batches of {size}, {accumulation} to an update, "
-            f"and the plan is about updates of {plan.batch_size}. The noise "
-            "would not fit. Pass `batch_size` to match."
+            f"Updates must be of {plan.batch_size} examples, as the plan "
+            f"says, or the noise does not fit. Received: batches of {size}, "
+            f"{accumulation} to an update. Pass `batch_size` to match."
         )
 
 
@@ -205,8 +206,8 @@ def _check_stream(plan, x, arguments, accumulation):
     fitting = plan.num_examples * accumulation / plan.batch_size
     if found not in (math.floor(fitting), math.ceil(fitting)):
         raise NotPrivateError(
-            f"`fit` came with a stream of {found} batches, and the plan is "
-            f"about {plan.num_examples} examples in updates of "
-            f"{plan.batch_size}. The accounting depends on their number. Make "
-            "a plan for these."
+            f"The data must be that of the plan: {plan.num_examples} examples "
+            f"in updates of {plan.batch_size}. The accounting depends on "
+            f"their number. Received: a stream of {found} batches. Make a "
+            "plan for these."
         )

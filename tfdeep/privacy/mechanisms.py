@@ -47,15 +47,16 @@ class Mechanism(Frozen):
         used = planned if given is None else given
         if used is None:
             raise ValueError(
-                f"{type(self).__name__} came without a noise multiplier, and "
-                "there is no plan. Nothing says how much noise to add. Pass "
-                "`plan=Plan(...)`, or GaussianMechanism(noise_multiplier=1.1)."
+                f"{type(self).__name__} must know how much noise to add. "
+                "Received: neither a noise multiplier nor a plan. Pass "
+                "`plan=Plan(...)`, or "
+                "GaussianMechanism(noise_multiplier=1.1)."
             )
         if planned is not None and float(used) != float(planned):
             raise ValueError(
-                f"{type(self).__name__} came with a noise multiplier of "
-                f"{given}, and a plan of {planned}. The noise that is added "
-                "must be that which is accounted for. Leave it out here."
+                f"The noise multiplier of {type(self).__name__} must be that "
+                f"of the plan, {planned}, which accounts for it. Received: "
+                f"noise_multiplier={given}. Leave it out here."
             )
         return self.changed(noise_multiplier=float(used))
 
@@ -176,6 +177,7 @@ def as_mechanism(value) -> Mechanism:
     if value == "gaussian":
         return GaussianMechanism()
     raise ValueError(
-        f"`mechanism` came as {value!r}. It must be 'gaussian' or a Mechanism. "
-        "Pass for example tfdeep.privacy.AdaptiveClipping()."
+        "`mechanism` must be 'gaussian' or a Mechanism. Received: "
+        f"mechanism={value!r}. Pass for example "
+        "tfdeep.privacy.AdaptiveClipping()."
     )

@@ -119,15 +119,16 @@ class Plan:
         check_choice("sampling", self.sampling, METHODS)
         if self.batch_size > self.num_examples:
             raise ValueError(
-                f"`batch_size` came as {self.batch_size}, with "
-                f"{self.num_examples} examples. A batch is part of the data. "
-                "Pass at most the number of examples."
+                "`batch_size` must be at most the number of examples, "
+                f"{self.num_examples}. Received: batch_size="
+                f"{self.batch_size}. Pass a smaller one."
             )
         check_number("delta", self.delta, example=1e-5)
         if not 0 < self.delta < 1:
             raise ValueError(
-                f"`delta` came as {self.delta}. It must lie between 0 and 1. "
-                "Pass less than one over the number of examples, such as 1e-5."
+                "`delta` must lie between 0 and 1. Received: "
+                f"delta={self.delta}. Pass less than one over the number of "
+                "examples, such as 1e-5."
             )
         self._set(delta=float(self.delta))
         if self.delta * self.num_examples >= 1:
@@ -144,9 +145,11 @@ class Plan:
     def _check_budget(self):
         if (self.epsilon is None) == (self.noise_multiplier is None):
             raise ValueError(
-                f"`epsilon` came as {self.epsilon} and `noise_multiplier` as "
-                f"{self.noise_multiplier}. One of them decides the other. "
-                "Give exactly one of the two."
+                "Exactly one of `epsilon` and `noise_multiplier` must be "
+                "given, as one decides the other. Received: "
+                f"epsilon={self.epsilon}, "
+                f"noise_multiplier={self.noise_multiplier}. Leave one out, or "
+                "give the other."
             )
         if self.noise_multiplier is not None:
             check_number("noise_multiplier", self.noise_multiplier, 0, 1.1)
@@ -154,8 +157,8 @@ class Plan:
         check_number("epsilon", self.epsilon, example=3)
         if not self.epsilon > 0:
             raise ValueError(
-                f"`epsilon` came as {self.epsilon}. It must be above 0: no "
-                "training has an epsilon of 0. Pass for example 3."
+                "`epsilon` must be above 0: no training has an epsilon of 0. "
+                f"Received: epsilon={self.epsilon}. Pass for example 3."
             )
         self._set(epsilon=float(self.epsilon))
 
@@ -163,10 +166,10 @@ class Plan:
         check_choice("accountant", self.accountant, ("pld", "rdp", None))
         if self.accountant not in (None, *METHODS[self.sampling]):
             raise ValueError(
-                f"`accountant` came as {self.accountant!r} for shuffled "
-                "batches. Privacy loss distributions are known exactly for "
-                "Poisson sampling only. Pass accountant='rdp', or "
-                "sampling='poisson' with `poisson_batches`."
+                "`accountant` must be 'rdp' for shuffled batches: privacy "
+                "loss distributions are known exactly for Poisson sampling "
+                f"only. Received: accountant={self.accountant!r}. Pass that, "
+                "or sampling='poisson' with `poisson_batches`."
             )
 
     def _set(self, **values):
@@ -260,9 +263,9 @@ class Plan:
         spent = plan.epsilon_after(plan.steps)
         if spent > epsilon * (1 + 1e-3):
             raise ValueError(
-                f"A config came with an epsilon of {epsilon} and a noise "
-                f"multiplier of {plan.noise_multiplier}, which spends "
-                f"{spent:.3g}. The noise must keep the run within epsilon. "
-                "Give one of the two, and the other is computed."
+                "The noise of a config must keep the run within its epsilon, "
+                f"{epsilon}. Received: a noise multiplier of "
+                f"{plan.noise_multiplier}, which spends {spent:.3g}. Give one "
+                "of the two, and the other is computed."
             )
         return plan

@@ -68,8 +68,9 @@ class PrivateCompile(PrivateStep):
         """Raise if clip and noise of an optimizer cannot be taken."""
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             raise NotPrivateError(
-                "The optimizer came with a loss scale. A clip needs gradients "
-                "as they are. Use mixed_bfloat16, which needs no scale."
+                "The optimizer must have no loss scale: a clip needs "
+                "gradients as they are. Received: one with it. Use "
+                "mixed_bfloat16, which needs no scale."
             )
         settings = getattr(optimizer, "privacy_settings", None)
         if settings is None:
@@ -81,9 +82,10 @@ class PrivateCompile(PrivateStep):
         given = self._given_mechanism.get_config()
         if self._chose_mechanism and given != theirs:
             raise NotPrivateError(
-                f"{type(optimizer).__name__} came with clip and noise of its "
-                "own, and PrivateModel with others. Only one of them can "
-                "hold. Leave `mechanism` out."
+                "`mechanism` must be left out with "
+                f"{type(optimizer).__name__}, which has a clip and noise of "
+                "its own. Received: others for PrivateModel, and only one of "
+                "them can hold"
             )
 
     def _check_accumulation(self):
@@ -91,10 +93,11 @@ class PrivateCompile(PrivateStep):
         steps = self.accumulation()
         if self.mechanism.adapts and steps > 1:
             raise ValueError(
-                f"The optimizer came with gradient_accumulation_steps={steps}, "
-                "and the mechanism with a clip that adapts to the examples of "
-                "an update. It would see those of the last batch alone. Use "
-                "`microbatch_size` of PrivateModel in its place."
+                "`gradient_accumulation_steps` must be None with a clip that "
+                "adapts to the examples of an update: it would see those of "
+                "the last batch alone. Received: "
+                f"gradient_accumulation_steps={steps}. Use `microbatch_size` "
+                "of PrivateModel in its place."
             )
 
     def compile_from_config(self, config):

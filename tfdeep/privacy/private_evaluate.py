@@ -57,8 +57,9 @@ class PrivateEvaluate(PrivateCompile):
         """A plain model of the same architecture, with averaged weights."""
         if not self.averages:
             raise ValueError(
-                "The model came without averages. They are kept from the first "
-                "update on. Pass `averaging=tfdeep.privacy.Averaging()`."
+                "The model must keep averages, from the first update on. "
+                "Received: a model without them. Pass "
+                "`averaging=tfdeep.privacy.Averaging()`."
             )
         copy = keras.models.clone_model(self.base)
         with self._averaged():

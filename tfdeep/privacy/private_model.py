@@ -120,6 +120,8 @@ class PrivateModel(PrivateEvaluate):
         last  Dense  book-keeping
     """
 
+    wraps_base = True
+
     def __init__(
         self,
         base: keras.Model,
@@ -135,8 +137,8 @@ class PrivateModel(PrivateEvaluate):
     ):
         if not isinstance(base, keras.Model):
             raise TypeError(
-                f"`base` came as {type(base).__name__}. PrivateModel wraps a "
-                "keras.Model. Pass one."
+                "`base` must be a keras.Model, which PrivateModel wraps. "
+                f"Received: base={type(base).__name__}. Pass a model."
             )
         if microbatch_size is not None:
             check_positive("microbatch_size", microbatch_size)
@@ -257,7 +259,8 @@ class PrivateModel(PrivateEvaluate):
         """How the gradients of each layer are had, as a table."""
         if not self.built:
             raise ValueError(
-                "The model came unbuilt. Build it first, or call it once."
+                "The model must be built. Received: one that is not. Build "
+                "it first, or call it once."
             )
         return self._private.engine.describe()
 
@@ -379,9 +382,10 @@ class PrivateModel(PrivateEvaluate):
         left = self.updates_left()
         if left < self.updates_per_execution():
             raise RuntimeError(
-                f"`fit` came with {left} updates left of the {self.plan.steps} "
-                "that the plan covers. One more would spend more privacy than "
-                "was planned. Stop here, or begin again with another Plan."
+                f"`fit` must stay within the {self.plan.steps} updates of the "
+                "plan: one more would spend more privacy than was planned. "
+                f"Received: a model with {left} updates left. Stop here, or "
+                "begin again with another Plan."
             )
 
     def get_config(self):

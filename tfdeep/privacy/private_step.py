@@ -116,7 +116,7 @@ class PrivateStep(backend.OwnStep):
         if not self.built:
             self.build(tree.map_structure(lambda t: t.shape, x))
         self.check_unchanged()
-        if not self._private.checked and backend.replica_count() == 1:
+        if not self._private.checked:
             # Values of now, not those of a trace.
             with backend.outside_of_traces(), keras.StatelessScope():
                 self.check_engine(synthetic((x, y, weight)))
@@ -157,9 +157,9 @@ class PrivateStep(backend.OwnStep):
             self._sees_examples = False
         if wrong:
             warnings.warn(
-                f"The gradients by {', '.join(wrong)} came out otherwise than "
-                "by plain differentiation, layer by layer. The whole model is "
-                "differentiated on one example at a time, which is slower.",
+                f"The gradients by {', '.join(wrong)} differ, taken layer by "
+                "layer, from those of plain differentiation. The whole model "
+                "is differentiated on one example at a time, which is slower.",
                 stacklevel=3,
             )
             private.engine = Vectorized(self.base, self)

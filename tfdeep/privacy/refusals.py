@@ -2,12 +2,11 @@
 
 import keras
 
-from tfdeep.inside import own_methods
+from tfdeep.inside import own_methods, trains_another_loss
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers.entropy import BatchEntropy
 from tfdeep.privacy.per_example.purity import NotPrivateError
 from tfdeep.privacy.views import MIXING
-from tfdeep.training.wrapper import TrainingWrapper
 
 MOST_NAMES = 3
 # (class, what is wrong with it, what to do).
@@ -59,7 +58,7 @@ def _named(names: list[str]) -> str:
 
 def _problems_of_methods(model) -> list[str]:
     """A model trains itself in its own way, which would be passed by."""
-    if isinstance(model, TrainingWrapper):
+    if trains_another_loss(model):
         return []  # Told of as a layer.
     return [
         f"{type(model).__name__} has a `{name}` of its own, which would be "
@@ -85,7 +84,7 @@ def _problems_of_layer(layer) -> list[str]:
                 f"{reason}. The gradient of one example would depend "
                 f"on others, or be released without noise. {remedy}"
             )
-    if isinstance(layer, TrainingWrapper):
+    if trains_another_loss(layer):
         found.append(
             "computes its loss over the batch. A clip bounds the loss "
             "of one example. Wrap the plain model, `.base`; heads can be "

@@ -187,9 +187,9 @@ def take_sample(plan, sample: tuple) -> None:
     if not np.any(keras.ops.convert_to_numpy(weights)):
         return
     raise NotPrivateError(
-        "A batch came that is no Poisson sample of the plan, or was used "
-        "before. The plan accounts for samples that are drawn anew for each "
-        "update. Pass the three arrays of a batch of "
+        "A batch must be a Poisson sample of the plan that was not used "
+        "before: the plan accounts for a new sample in each update. "
+        "Received: another. Pass the three arrays of a batch of "
         "tfdeep.privacy.poisson_batches(x, y, plan) as they are, each batch "
         "once, or make the plan with sampling='shuffled'."
     )
@@ -199,9 +199,10 @@ def rows_of(data) -> np.ndarray:
     """Data as an array whose rows can be picked."""
     if not hasattr(data, "__getitem__") or isinstance(data, str):
         raise ValueError(
-            f"The data came as {type(data).__name__}. A Poisson sample picks "
-            "examples by number, from arrays of known length. Load it into "
-            "NumPy arrays, or use sampling='shuffled'."
+            "The data must be arrays of known length, from which a Poisson "
+            "sample picks examples by number. Received: "
+            f"{type(data).__name__}. Load it into NumPy arrays, or use "
+            "sampling='shuffled'."
         )
     if isinstance(data, np.ndarray):
         return data
@@ -213,8 +214,8 @@ def checked_weights(sample_weight) -> np.ndarray:
     weights = np.asarray(sample_weight, "float32")
     if weights.ndim != 1 or not np.all((weights >= 0) & np.isfinite(weights)):
         raise ValueError(
-            f"`sample_weight` came with shape {weights.shape}. It must hold "
-            "one finite number from 0 for each example. Mend these weights, "
+            "`sample_weight` must hold one finite number from 0 for each "
+            f"example. Received: shape {weights.shape}. Mend these weights, "
             "or leave them out."
         )
     return weights
@@ -226,10 +227,9 @@ def check_rows(data, plan) -> None:
         rows = array.shape[0] if array.ndim else None
         if rows != plan.num_examples:
             raise ValueError(
-                f"The data came with {rows} rows, for a plan of "
-                f"{plan.num_examples} examples. The guarantee is that of the "
-                "plan: it must know the data it is about. Pass all training "
-                "data, and its number to the Plan."
+                "The data must be all training data, whose number the plan "
+                f"is about: {plan.num_examples}. Received: {rows} rows. Pass "
+                "them all, and their number to the Plan."
             )
 
 
@@ -284,9 +284,9 @@ def poisson_batches(
     """
     if getattr(plan, "sampling", None) != "poisson":
         raise ValueError(
-            f"`plan` came as {plan!r}. Poisson batches need a Plan with "
-            "sampling='poisson'. Make one, or call fit(x, y, batch_size) "
-            "for shuffled batches."
+            "`plan` must be a Plan with sampling='poisson'. Received: "
+            f"plan={plan!r}. Make one, or call fit(x, y, batch_size) for "
+            "shuffled batches."
         )
     check_seed(seed)
     return PoissonBatches(x, y, plan, sample_weight, seed)

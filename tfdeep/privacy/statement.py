@@ -83,7 +83,7 @@ def plan_statement(plan, seeded: bool = False) -> Statement:
     if seeded:
         parts.insert(
             0,
-            "UNFIT FOR RELEASE: random numbers came from a fixed seed. Who "
+            "UNFIT FOR RELEASE: random numbers are from a fixed seed. Who "
             "knows the seed can take the noise off again. What follows would "
             "hold for fresh random numbers.",
         )

@@ -99,9 +99,9 @@ class TreeAggregation(Mechanism):
     def bind(self, plan, batch_size):
         if plan is not None:
             raise ValueError(
-                "TreeAggregation came with a plan. A plan accounts for "
-                "independent noise on sampled batches, not for that of a "
-                "tree. Leave the plan out, and ask `epsilon` of the mechanism."
+                "`plan` must be None with TreeAggregation: a plan accounts "
+                "for independent noise on sampled batches, not for that of a "
+                "tree. Received: a plan. Ask `epsilon` of the mechanism."
             )
         return self
 

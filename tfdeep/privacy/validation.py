@@ -47,15 +47,16 @@ def validate(model: keras.Model, batch=None, rtol: float = 1e-3) -> None:
         return
     if not private or not model.compiled:
         raise ValueError(
-            f"`model` came as {type(model).__name__}, with a batch. A trial "
-            "needs the loss of an example. Pass a compiled PrivateModel."
+            "`model` must be a compiled PrivateModel where a batch is given: "
+            "a trial needs the loss of an example. Received: "
+            f"model={type(model).__name__}"
         )
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
     rows = tree.flatten(x)[0].shape[0]
     if rows < 2:
         raise ValueError(
-            "`batch` came with one example. Isolation is that of one from "
-            "another. Pass two or more."
+            "`batch` must have two examples or more, to isolate one from "
+            "another. Received: one example"
         )
     _try(model, x, y, weight, rows, rtol)
 
@@ -127,8 +128,9 @@ def replace_batch_norm(model: keras.Model, groups: int = 16) -> keras.Model:
     """
     if not is_graph(model):
         raise ValueError(
-            f"The model {model.name!r} came hand-written. Its layers cannot "
-            "be exchanged from outside. Put GroupNormalization into its code."
+            "The model must be made from inputs and outputs, so that its "
+            f"layers can be exchanged from outside. Received: {model.name!r}, "
+            "which is hand-written. Put GroupNormalization into its code."
         )
     result = rewrite(model, functools.partial(_replaced, groups))
     check_refused(result)

@@ -50,15 +50,16 @@ class Views(Frozen):
         check_positive("count", count)
         if not isinstance(layer, keras.layers.Layer):
             raise TypeError(
-                f"`layer` came as {type(layer).__name__}. Views are made by a "
-                "Keras layer. Pass one, such as keras.layers.RandomFlip()."
+                "`layer` must be a Keras layer, by which views are made. "
+                f"Received: layer={type(layer).__name__}. Pass for example "
+                "keras.layers.RandomFlip()."
             )
         if any(isinstance(each, MIXING) for each in layers_of(layer)):
             raise ValueError(
-                f"`layer` came as {layer.name!r}, which mixes examples with "
-                "each other. A gradient would then belong to several, and no "
-                "clip could bound what one of them does. Use augmentation of "
-                "single examples: flips, shifts, noise."
+                "`layer` must augment each example by itself: where it mixes "
+                "examples with each other, a gradient belongs to several, "
+                "and no clip bounds what one of them does. Received: "
+                f"layer={layer.name!r}. Use flips, shifts, noise."
             )
         self.layer = layer
         self.count = int(count)

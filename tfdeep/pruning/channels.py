@@ -12,6 +12,7 @@ from tfdeep.checks import check_choice
 from tfdeep.graph import graph_of
 from tfdeep.graph.select import meant
 from tfdeep.graph.trace import within
+from tfdeep.inside import plain_of
 from tfdeep.keras_internals import layers_of
 from tfdeep.pruning.call import Axis
 from tfdeep.pruning.groups import ChannelGroup, groups_of
@@ -39,7 +40,7 @@ class ChannelGraph(Report):
 
     Args:
         model: a built model; models inside it are looked into. It is not
-            changed.
+            changed. A wrapper of this package stands for its `.base`.
         exclude: layers, paths or `fnmatch` patterns of paths whose output
             keeps all its channels.
         on_unknown: `"freeze"` or `"error"`: where a layer has no rule, what
@@ -77,6 +78,7 @@ class ChannelGraph(Report):
         on_unknown: str = "freeze",
     ):
         check_choice("on_unknown", on_unknown, ON_UNKNOWN)
+        model = plain_of(model)
         graph = graph_of(model)
         _check_weights(model)
         self.model = model

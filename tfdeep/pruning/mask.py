@@ -39,19 +39,31 @@ def _is_weight(axis) -> bool:
 
 
 def _warn_when_saved(model: keras.Model) -> None:
-    """Let `save` and `export` of a masked model say that it is as large."""
-    for name in ("save", "export"):
+    """Let every way of saving a masked model say that it is as large.
+
+    Functions and callbacks of Keras that write files ask the model for its
+    weights by `save_own_variables`; `save` writes HDF5 files without.
+    """
+    inside: list = []  # Of a `save` that has warned.
+
+    def warning(method):
+        def saving(*args, **kwargs):
+            if not inside:
+                warnings.warn(
+                    "Channels of this model are masked, and nothing is "
+                    "smaller: `plan.compact(model)` makes the small model.",
+                    stacklevel=2,
+                )
+            inside.append(method)
+            try:
+                return method(*args, **kwargs)
+            finally:
+                inside.pop()
+
+        saving.says_masked = True
+        return saving
+
+    for name in ("save", "save_own_variables", "export"):
         method = getattr(model, name)
-        if getattr(method, "says_masked", False):
-            continue
-
-        def saving(*args, method=method, **kwargs):
-            warnings.warn(
-                "Channels of this model are masked, and nothing is smaller: "
-                "`plan.compact(model)` makes the small model.",
-                stacklevel=2,
-            )
-            return method(*args, **kwargs)
-
-        saving.says_masked = True  # type: ignore[attr-defined]
-        setattr(model, name, saving)
+        if not getattr(method, "says_masked", False):
+            setattr(model, name, warning(method))

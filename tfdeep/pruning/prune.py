@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from tfdeep.checks import check_choice
-from tfdeep.inside import is_graph
+from tfdeep.inside import is_graph, plain_of
 from tfdeep.keras_internals import layers_of
 from tfdeep.layers import Repeat
 from tfdeep.models import unstack
@@ -26,6 +26,8 @@ def prune(
     criterion: Any = "magnitude",
     x: Any = None,
     y: Any = None,
+    *,
+    loss: Any = None,
     **plan,
 ) -> keras.Model:
     """A smaller model, without the channels that count least.
@@ -35,7 +37,8 @@ def prune(
     keras` alone. `Repeat` layers become plain ones first.
 
     Args:
-        model: a built model, which stays as it is.
+        model: a built model, which stays as it is. Of a wrapper of this
+            package the model inside is made smaller.
         ratio: float in [0, 1), the share of the channels that goes; ignored
             where `plan` has a budget.
         criterion: `"magnitude"`, `"batch_norm_scale"`, `"taylor"`,
@@ -43,6 +46,8 @@ def prune(
             `tfdeep.pruning.Oracle()`.
         x: inputs, which `"taylor"` needs.
         y: targets.
+        loss: a loss or its name, for a criterion that asks one; by default
+            that of the compiled model.
         **plan: further arguments of `ChannelGraph.plan`, such as
             `max_multiply_adds=0.5` or `round_to=8`.
 
@@ -70,12 +75,14 @@ def prune(
     budget = {"max_parameters", "max_multiply_adds"} & set(plan)
     if budget or isinstance(plan.get("scope"), dict):
         ratio = None
+    model = plain_of(model)
     if is_graph(model) and any(
         isinstance(layer, Repeat) for layer in layers_of(model)
     ):
         model = unstack(model)
     exclude = plan.get("exclude", ())
     graph = ChannelGraph(model)
-    scores = criterion.scores(graph, x, y)
+    asked = {} if loss is None else {"loss": loss}
+    scores = criterion.scores(graph, x, y, **asked)
     chosen = graph.plan(scores, ratio=ratio, **{**plan, "exclude": exclude})
     return chosen.compact(model)

@@ -78,6 +78,11 @@ class TaylorPruning(OptimizerWrapper):
     Slices of channels that are gone are set to zero after every update, and in
     the averages that the optimizer inside keeps of weights.
 
+    In a `PrivateModel` only gradients that are clipped and noised are seen, so
+    that scores and plan are as private as the weights; with form `"weight"`,
+    as there is no batch normalization. Noise adds about its variance times
+    sum w^2 to the score of a filter.
+
     With accumulated gradients each batch has scores of its own, and
     `frequency` counts updates. A penalty in the loss is part of g.
 
@@ -90,8 +95,9 @@ class TaylorPruning(OptimizerWrapper):
 
     Args:
         optimizer: a Keras optimizer, or its name.
-        model: the built model that it trains. Channels that can go are those
-            of `ChannelGraph(model)` whose weights all train.
+        model: the built model that it trains, a wrapper where there is one
+            around it. Channels that can go are those of `ChannelGraph(model)`
+            whose weights all train.
         channels: integer from 0, how many channels go in all. Ties may take
             more.
         channels_per_step: positive integer, how many go at a time.

@@ -1,8 +1,11 @@
-"""The tour: a deep plain net fails, residual blocks train, skipping saves.
+"""The tour: a deep plain net fails, residual ones train, also smaller.
 
 The net that skips is trained for as long as the residual one, and sees the data
 more often in that time. How long a step of each takes is measured in turn, in one
 process.
+
+The trained residual net is made smaller: 30 % of the channels of each layer go,
+those of the smallest weights, and it is fine-tuned for a few epochs.
 
 The plain net without normalization does not train at all from Keras' default
 start, and does from AutoInit's. Momentum SGD at the others' rate is not for
@@ -17,7 +20,7 @@ from tfdeep.recipes.recipe import Claim, Recipe, Scale, Verdict
 
 PLAIN, RESIDUAL, SKIPPING = "plain", "residual", "residual + StochasticDepth"
 BARE, STARTED = "plain, no BN", "plain, no BN + AutoInit"
-PRIVATE = "small, private"
+SMALLER, PRIVATE = "residual, smaller", "small, private"
 DELTA = 1e-5
 MARGIN = 0.03  # Of the test error. In hundreds of epochs skipping gains it.
 STEPS = 8  # Of a turn in which the time of a step is measured.
@@ -127,8 +130,42 @@ def run(context):
             run.record(epochs=epochs)
         if run.arm == RESIDUAL:
             residual[run.seed] = run.model
+            make_smaller(context, run.seed, run.model)
         if run.arm == SKIPPING:
             measure_steps(context, run.seed, residual.pop(run.seed), run.model)
+
+
+def make_smaller(context, seed, model):
+    """Prune and fine-tune the net; record its error, and the time of both."""
+    from tfdeep.pruning import prune
+    from tfdeep.recipes.context import Run
+    from tfdeep.recipes.measure import cpu_in_turn
+    from tfdeep.recipes.training import compiled, test_arrays, train_arrays
+
+    settings, test = context.settings, test_arrays(context)
+    small = prune(model, settings.ratio, scope="local")
+    tune = {"epochs": settings.tune_epochs, "learning_rate": settings.tune_rate}
+    run = Run(context, SMALLER, seed, compiled(context, small, **tune))
+    run.fit(
+        *train_arrays(context),
+        epochs=settings.tune_epochs,
+        batch_size=settings.batch_size,
+    )
+    unseen = run.evaluate(*test, batch_size=512)
+    run.record(
+        test_error=1 - unseen["accuracy"], epoch_cpu_seconds=run.timing.cpu
+    )
+    calls = {
+        arm: partial(each.predict_on_batch, test[0][:64])
+        for arm, each in ((RESIDUAL, model), (SMALLER, small))
+    }
+    seconds = cpu_in_turn(calls, settings.turns)
+    for arm, each in ((RESIDUAL, model), (SMALLER, small)):
+        context.record(
+            *(arm, seed),
+            pass_cpu_seconds=seconds[arm],
+            parameters=each.count_params(),
+        )
 
 
 def measure_steps(context, seed, residual, skipping):
@@ -159,6 +196,19 @@ def plain_fails(results):
     return Verdict(
         residual.mean < plain.mean / 2,
         f"test error: plain {plain}, residual {residual}",
+    )
+
+
+def smaller_is_faster(results):
+    whole, small = errors(results, RESIDUAL, SMALLER)
+    left, time = (
+        results.spread(SMALLER, key).mean / results.spread(RESIDUAL, key).mean
+        for key in ("parameters", "pass_cpu_seconds")
+    )
+    return Verdict(
+        small.mean <= whole.mean + MARGIN and time < 0.9,
+        f"test error {small} with {left:.0%} of the parameters, {whole} with "
+        f"all; {1 / time:.2f} times as fast",
     )
 
 
@@ -225,13 +275,16 @@ def scale(about, data="mnist5k", **settings):
         "private_rate": 2.0,
         "examples": None,
         "turns": 7,
+        "ratio": 0.3,
+        "tune_epochs": 3,
+        "tune_rate": 0.01,
     }
     return Scale(about, {**defaults, **settings}, data=data, seeds=1)
 
 
 RECIPE = Recipe(
     name="tour",
-    title="Five minutes: plain, residual, skipping, AutoInit, private",
+    title="Plain, residual, smaller, skipping, AutoInit, private",
     paper="He et al. 2015, Huang et al. 2016, Bingham et al. 2023, "
     "De et al. 2022",
     claims=(
@@ -240,6 +293,14 @@ RECIPE = Recipe(
             "The residual net has less than half the plain net's error.",
             "He et al., fig. 6",
             plain_fails,
+        ),
+        Claim(
+            "smaller and as good",
+            "Without 30 % of the channels of each layer the residual net errs "
+            "by at most three percentage points more, in less than nine "
+            "tenths of the time.",
+            "Li et al. 2017, table 1: ResNet-110, 39 % less work, 0.2 points",
+            smaller_is_faster,
         ),
         Claim(
             "skipping trains",
@@ -279,7 +340,7 @@ RECIPE = Recipe(
     data="mnist5k",
     scales={
         "quick": scale(
-            "5 minutes on 2 cores",
+            "7 minutes on 2 cores",
             depth=44,
             epochs=8,
             limit=1024,

@@ -129,9 +129,10 @@ class Targets:
         classes that the hinge does not have."""
         if self.keys and y is not None and not isinstance(y, STRUCTURES):
             raise ValueError(
-                f"The targets came as one {type(y).__name__} for a model of "
-                f"several outputs. The head on {self.path!r} learns those of "
-                f"{self.target!r}. Pass a dictionary or list of targets."
+                "The targets of a model of several outputs must be a "
+                f"dictionary or list of them: the head on {self.path!r} "
+                f"learns those of {self.target!r}. Received: one "
+                f"{type(y).__name__}"
             )
         y = target_of(y, self.keys)
         if self.classes is not None and hasattr(y, "shape"):
@@ -153,9 +154,9 @@ def target_of(structure: Any, keys: tuple) -> Any:
     found = [key for key in keys if key in known]
     if not found:
         raise ValueError(
-            f"The targets came as {type(structure).__name__} of "
-            f"{list(known)}. A head learns those of {keys[-1]!r}. Pass them "
-            "among the others, a dictionary from names to targets."
+            f"The targets must have those of {keys[-1]!r} among them, which a "
+            f"head learns. Received: a {type(structure).__name__} of "
+            f"{list(known)}. Pass a dictionary from names to targets."
         )
     return structure[found[0]]
 
@@ -173,8 +174,8 @@ def companions(interior: Interior, heads: dict[str, Head]) -> list[Companion]:
         (call,) = named(interior.calls, name)
         if call.path in found:
             raise ValueError(
-                f"The layer {call.path!r} came with two heads. One was "
-                "expected. Name each layer once."
+                "A layer must have one head. Received: two for "
+                f"{call.path!r}. Name each layer once."
             )
         _check_not_the_output(interior, call)
         shape = tuple(call.outputs[0].shape)
@@ -188,8 +189,8 @@ def _check_not_the_output(interior: Interior, call: Call) -> None:
     last = {id(tensor) for tensor in tree.flatten(interior.outputs)}
     if call in _making(interior.calls, last):
         raise ValueError(
-            f"The head came on {call.path!r}, which makes the model's output. "
-            "A head goes on a hidden layer. Name one before it."
+            f"A head must be on a hidden layer. Received: {call.path!r}, "
+            "which makes the model's output. Name one before it."
         )
 
 
@@ -218,8 +219,8 @@ def _output(interior: Interior, head: Head) -> tuple[tuple, tuple]:
             known.update(dict.fromkeys(keys, keys))
     if head.target not in known:
         raise ValueError(
-            f"A head's `target` came as {head.target!r} for a model of "
-            f"several outputs. It must be one of {list(known)}. Say whose "
+            f"A head's `target` must be one of {list(known)} for a model of "
+            f"several outputs. Received: target={head.target!r}. Say whose "
             "targets the head learns."
         )
     keys = known[head.target]

@@ -118,9 +118,9 @@ class DeepSupervision(TrainingWrapper):
         if len(same) > 1 and any(each.stops_gradients for each in same):
             kinds = " around ".join(type(e).__name__ for e in reversed(same))
             raise ValueError(
-                f"The wrappers came as {kinds}. Relay backpropagation says "
-                "which layers each loss reaches, and knows its own heads "
-                "alone. Give all heads to one RelayBackpropagation."
+                "Heads must all be given to one RelayBackpropagation, which "
+                "says what layers each loss reaches and knows its own heads "
+                f"alone. Received: the wrappers {kinds}"
             )
 
     def _vector(self, name: str, values: list[float]):
@@ -221,8 +221,8 @@ class DeepSupervision(TrainingWrapper):
         (call,) = named(self.interior.calls, name) if self.interior else (None,)
         if call is None or call.path not in self.names:
             raise ValueError(
-                f"The layer {name!r} came, which has no head. Those with one "
-                f"are {self.names}. Name one of them."
+                f"A layer must have a head: {self.names} have one. Received: "
+                f"{name!r}"
             )
         return self.names.index(call.path)
 
@@ -266,12 +266,13 @@ class DeepSupervision(TrainingWrapper):
 def _check_heads(heads: dict[str, Head]) -> None:
     if not isinstance(heads, dict) or not heads:
         raise TypeError(
-            f"`heads` came as {heads!r}. It must be a dictionary from names "
-            "of layers to heads. Pass for example {'conv_1': Head()}."
+            "`heads` must be a dictionary from names of layers to heads. "
+            f"Received: heads={heads!r}. Pass for example "
+            "{'conv_1': Head()}."
         )
     for name, head in heads.items():
         if not isinstance(head, Head):
             raise TypeError(
-                f"The head of {name!r} came as {head!r}. It must be a "
-                "tfdeep.training.Head. Put a layer into one: Head(layer)."
+                f"The head of {name!r} must be a tfdeep.training.Head. "
+                f"Received: {head!r}. Put a layer into one: Head(layer)."
             )

@@ -193,17 +193,17 @@ class BatchEntropyRegularizer(TrainingWrapper):
     def check_batches(self, sizes):
         if 1 in sizes:
             raise ValueError(
-                "`fit` came with arrays that make a batch of 1. An entropy "
-                "over the batch needs two samples. Change `batch_size`, or "
-                "leave out the sample that remains."
+                "Batches must have two samples: an entropy over the batch "
+                "needs them. Received: arrays that make a batch of 1. Change "
+                "`batch_size`, or leave out the sample that remains."
             )
 
     def check_first_batch(self):
         if not float(self.entropies.count.numpy()):
             raise ValueError(
-                "`fit` came with a first batch of 1, or of 1 on each device. "
-                "An entropy over the batch needs two samples. Make larger "
-                "batches."
+                "Batches must have two samples on each device: an entropy "
+                "over the batch needs them. Received: a first batch of 1, or "
+                "of 1 on each device. Make larger batches."
             )
 
     def get_config(self):

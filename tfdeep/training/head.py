@@ -86,9 +86,10 @@ class Head:
         self.target = target
         if layer is None and _wants_probabilities(self.loss):
             raise ValueError(
-                f"`loss` came as {loss!r}, which expects probabilities. The "
-                "default head gives scores. Pass a loss with "
-                "from_logits=True, or a `layer` with an activation."
+                "`loss` must take scores where the head is the default one, "
+                f"which gives them. Received: loss={loss!r}, which expects "
+                "probabilities. Pass a loss with from_logits=True, or a "
+                "`layer` with an activation."
             )
 
     def factor(self, epoch: int, epochs: int) -> float:
@@ -161,14 +162,14 @@ def _wants_probabilities(loss: Any) -> bool:
 def _check_kinds(layer: Any, schedule: Any) -> None:
     if layer is not None and not isinstance(layer, keras.layers.Layer):
         raise TypeError(
-            f"`layer` came as {layer!r}. It must be a Keras layer, or None. "
-            "Pass for example keras.layers.Dense(10)."
+            "`layer` must be a Keras layer, or None. Received: "
+            f"layer={layer!r}. Pass for example keras.layers.Dense(10)."
         )
     known = schedule is None or callable(schedule)
     if not known and not (isinstance(schedule, str) and schedule == "decay"):
         raise TypeError(
-            f"`schedule` came as {schedule!r}. It must be 'decay', a function "
-            "of epoch and epochs, or None. Pass one of these."
+            "`schedule` must be 'decay', a function of epoch and epochs, or "
+            f"None. Received: schedule={schedule!r}. Pass one of these."
         )
 
 
@@ -177,9 +178,9 @@ def _pooled_dense(name: str, shape: tuple, output_shape: tuple):
     units = output_shape[-1] if len(output_shape) == 2 else None
     if units is None or not (len(shape) == 2 or len(shape) in POOLING):
         raise ValueError(
-            f"The default head came for {name!r} of shape {tuple(shape)} in a "
-            f"model that returns {tuple(output_shape)}. It makes one row of "
-            "scores of each sample. Give the head a `layer`."
+            "The default head must make one row of scores of each sample. "
+            f"Received: {name!r} of shape {tuple(shape)}, in a model that "
+            f"returns {tuple(output_shape)}. Give the head a `layer`."
         )
     dense = keras.layers.Dense(units, dtype="float32")
     pooling = [POOLING[len(shape)]()] if len(shape) > 2 else []

@@ -86,9 +86,9 @@ def check_classes(labels, classes: int) -> None:
     """
     if labels.ndim > 1 and labels.shape[-1] not in (1, classes):
         raise ValueError(
-            f"The labels came with {labels.shape[-1]} columns. A hinge of "
-            f"{classes} classes takes as many, or numbers of classes. Match "
-            "the head to the labels, or give its loss."
+            f"The labels must have {classes} columns for a hinge of {classes} "
+            f"classes, or be numbers of classes. Received: {labels.shape[-1]} "
+            "columns. Match the head to the labels, or give its loss."
         )
     one_hot = labels.ndim > 1 and labels.shape[-1] == classes
     if classes == 1 or one_hot:

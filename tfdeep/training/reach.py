@@ -100,8 +100,8 @@ def describe_reach(model: keras.Model) -> Reach:
 def _reached(model: Any) -> Reached:
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"`model` came as {model!r}. It must be a keras.Model. Pass a "
-            "model, or a wrapper of one."
+            f"`model` must be a keras.Model. Received: model={model!r}. Pass "
+            "a model, or a wrapper of one."
         )
     chain = model.chain() if isinstance(model, TrainingWrapper) else []
     plain = chain[0].base if chain else model
@@ -112,8 +112,8 @@ def _reached(model: Any) -> Reached:
     shape = input_shape_of(plain) if plain.built else None
     if shape is None:
         raise ValueError(
-            f"The model {model.name!r} came before it was built. Its layers "
-            "must be known. Call it once, or give it an Input."
+            "The model must be built, so that its layers are known. "
+            f"Received: {model.name!r}. Call it once, or give it an Input."
         )
     interior = Interior(plain, shape)
     interior.check_symbolic()

@@ -113,10 +113,10 @@ class RelayBackpropagation(DeepSupervision):
         check_whole("overlap", overlap, least=0)
         if segments != "auto" and not isinstance(segments, dict):
             raise TypeError(
-                f"`segments` came as {segments!r}. It must be 'auto' or a "
-                "dictionary from losses to their first and last layers. Pass "
-                "for example {'conv_3': ('conv_1', 'conv_3'), 'output': "
-                "('conv_3', 'dense')}."
+                "`segments` must be 'auto' or a dictionary from losses to "
+                "their first and last layers. Received: "
+                f"segments={segments!r}. Pass for example "
+                "{'conv_3': ('conv_1', 'conv_3'), 'output': ('conv_3', 'dense')}."
             )
         self._segments_wanted = Untracked(segments)
         self.overlap = int(overlap)

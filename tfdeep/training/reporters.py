@@ -70,6 +70,6 @@ def _refuse(layer: keras.Layer, why: str) -> None:
     for part in every_part(layer):
         if isinstance(part, BatchEntropy):
             raise ValueError(
-                f"The BatchEntropy layer {part.name!r} came within "
+                f"The BatchEntropy layer {part.name!r} must not be within "
                 f"{layer.name!r}, {why}"
             )

@@ -86,19 +86,19 @@ def given(
     missing = [loss for loss in known if loss not in wanted]
     if missing:
         raise ValueError(
-            f"`segments` came without the losses {missing}. One was expected "
-            f"for each of {list(known)}. Add the pair of its first and last "
-            "layer."
+            f"`segments` must have an entry for each of {list(known)}. "
+            f"Received: none for {missing}. Add the pair of its first and "
+            "last layer."
         )
     found = []
     for loss, last in known.items():
         low, high = (program.span[c.path] for c in _pair(calls, wanted, loss))
         if not high[0] <= last <= high[1] or low[0] > last:
             raise ValueError(
-                f"The segment of {loss!r} came as {tuple(wanted[loss])}. It "
-                f"must end at {program.steps[last].path!r}, whose output the "
-                "loss looks at, and begin there or before. Change it, or put "
-                "the head elsewhere."
+                f"The segment of {loss!r} must end at "
+                f"{program.steps[last].path!r}, whose output the loss looks "
+                "at, and begin there or before. Received: "
+                f"{tuple(wanted[loss])}. Change it, or put the head elsewhere."
             )
         found.append(Segment(loss, low[0], last))
     return found
@@ -111,8 +111,8 @@ def _loss(known: dict[str, int], name: str) -> str:
     if len(found) != 1:
         (near,) = difflib.get_close_matches(plain, known, 1, 0.0)
         raise ValueError(
-            f"`segments` came with the loss {name!r}. The losses are "
-            f"{list(known)}. Did you mean {near!r}?"
+            f"`segments` must name the losses {list(known)}. Received: "
+            f"{name!r}. Did you mean {near!r}?"
         )
     return found[0]
 
@@ -121,8 +121,8 @@ def _pair(calls: list[Call], wanted: dict, loss: str) -> list[Call]:
     pair = wanted[loss]
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise TypeError(
-            f"The segment of {loss!r} came as {pair!r}. It must be the names "
-            "of its first and its last layer. Pass a pair of them."
+            f"The segment of {loss!r} must be the names of its first and its "
+            f"last layer. Received: {pair!r}. Pass a pair of them."
         )
     return [call for name in pair for call in named(calls, name)]
 
@@ -172,9 +172,9 @@ class Reached:
         ]
         if lost:
             raise ValueError(
-                f"The segments came with a gap: the layers {lost} get no "
-                "gradient. Every trainable layer must be in a segment. Let "
-                "neighbours meet, or set `trainable = False` on the layers."
+                "Every trainable layer must be in a segment. Received: a "
+                f"gap: the layers {lost} get no gradient. Let neighbours "
+                "meet, or set `trainable = False` on the layers."
             )
 
     def _at(self, number: int) -> list:
@@ -185,10 +185,10 @@ class Reached:
         for head in heads:
             if head.first > output.first:
                 raise ValueError(
-                    f"The segment of {OUTPUT!r} came with a first layer below "
-                    f"that of {head.loss!r}. The output's loss must begin "
-                    "with the highest segment: what lies lower is handed to "
-                    "the heads. Begin it higher, or use DeepSupervision."
+                    f"The segment of {OUTPUT!r} must begin above all others: "
+                    "what lies lower is handed to the heads. Received: a "
+                    f"first layer below that of {head.loss!r}. Begin it "
+                    "higher, or use DeepSupervision."
                 )
 
     def _check_shared(self, segment: Segment) -> None:
@@ -204,10 +204,11 @@ class Reached:
                     for n in (numbers[0], numbers[-1])
                 )
                 raise ValueError(
-                    f"The weights of {high!r} came shared with {low!r}, and "
-                    f"the segment of {segment.loss!r} begins between the two. "
-                    "A weight is reached by a loss or it is not. Move the "
-                    "segments so that both calls are in one."
+                    "Calls that share weights must be in one segment: a "
+                    "weight is reached by a loss or it is not. Received: the "
+                    f"segment of {segment.loss!r}, which begins between "
+                    f"{high!r} and {low!r}. Move the segments so that both "
+                    "calls are in one."
                 )
 
     def cuts(self) -> tuple[int, ...]:

@@ -64,10 +64,11 @@ class Interior:
         """Raise unless inner layers can be told by name."""
         if not self.calls:
             raise ValueError(
-                f"The model {self.model.name!r} came hand-written, and cannot "
-                "be called with a symbolic tensor. Its inner layers cannot be "
-                "tapped by name. Use keras.ops in its `call`; or, for "
-                "entropies, put tfdeep.layers.BatchEntropy layers into it."
+                "The model must take symbolic tensors, so that its inner "
+                "layers can be tapped by name. Received: "
+                f"{self.model.name!r}, which is hand-written and does not. "
+                "Use keras.ops in its `call`; or, for entropies, put "
+                "tfdeep.layers.BatchEntropy layers into it."
             )
 
     def _check_read(self) -> None:
@@ -148,8 +149,9 @@ class Interior:
         silent = [n for n, each in self.reporters.items() if each not in found]
         if silent:
             raise ValueError(
-                f"The BatchEntropy layers {silent} came without a call. The "
-                "regulariser counts on one per step. Call them in the model's "
+                "BatchEntropy layers must be called in each step, as the "
+                "regulariser counts on one figure of each. Received: "
+                f"{silent}, which are not called. Call them in the model's "
                 "`call`, or remove them."
             )
         return {
@@ -164,8 +166,9 @@ def _mean_report(name: str, entropies: list):
         return ops.mean(ops.stack(entropies))
     except Exception as error:  # Each backend has its own for what leaked.
         raise ValueError(
-            f"The BatchEntropy layer {name!r} came called within a traced loop "
-            "or condition, such as `ops.while_loop` or `ops.cond`. What is "
-            "reported there cannot be used outside. Return the tensor from it, "
-            "and call the layer on what it returns."
+            f"The BatchEntropy layer {name!r} must not be called within a "
+            "traced loop or condition, such as `ops.while_loop` or "
+            "`ops.cond`: what is reported there cannot be used outside. "
+            "Return the tensor from it, and call the layer on what it "
+            "returns."
         ) from error

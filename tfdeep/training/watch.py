@@ -59,9 +59,9 @@ class Watch(keras.callbacks.Callback):
                 return
             layer = "seen by another process"
         message = (
-            f"The loss came out as NaN or infinite in epoch {epoch + 1}. The "
-            f"first that was not finite is {layer!r}. Lower the learning "
-            "rate, clip gradients, or look at inputs and labels."
+            f"The loss is NaN or infinite in epoch {epoch + 1}. The first "
+            f"that was not finite is {layer!r}. Lower the learning rate, clip "
+            "gradients, or look at inputs and labels."
         )
         scaling = keras.optimizers.LossScaleOptimizer
         if not isinstance(self.model.optimizer, scaling):

@@ -48,11 +48,14 @@ class TrainingWrapper(keras.Model):
         **kwargs: `name` of the wrapper.
     """
 
+    wraps_base = True
+    changes_loss = True
+
     def __init__(self, model: keras.Model, **kwargs):
         if not isinstance(model, keras.Model):
             raise TypeError(
-                f"`model` came as {type(model).__name__}. "
-                f"{type(self).__name__} wraps a keras.Model. Pass one."
+                f"`model` must be a keras.Model, which {type(self).__name__} "
+                f"wraps. Received: model={type(model).__name__}"
             )
         if not isinstance(model, TrainingWrapper):
             check_trained_by_keras(model, type(self).__name__)

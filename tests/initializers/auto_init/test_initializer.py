@@ -111,7 +111,7 @@ def test_weights_that_are_not_finite_are_named(what, weight, value):
     """And the model is as it was."""
     model, broken = with_value(weight, value)
     init = AutoInit(seed=0)
-    message = f"Weight '{broken.path}' came with values"
+    message = f"Received: values of '{broken.path}' that are"
     with unchanged(model), pytest.raises(ValueError, match=message):
         if what == "propagate":
             propagate(model)
@@ -150,12 +150,12 @@ def test_a_failure_leaves_the_model_as_it_was():
 @pytest.mark.parametrize(
     "arguments,message",
     [
-        ({"input_mean": float("inf")}, "`input_mean` came as inf"),
-        ({"input_variance": 0.0}, "`input_variance` came as 0.0"),
-        ({"input_variance": "1"}, "`input_variance` came as '1'"),
-        ({"seed": "abc"}, "`seed` came as 'abc'"),
-        ({"signal_variance": float("nan")}, "`signal_variance` came as nan"),
-        ({"distribution": "normal"}, "`distribution` came as 'normal'"),
+        ({"input_mean": float("inf")}, "Received: input_mean=inf"),
+        ({"input_variance": 0.0}, "Received: input_variance=0.0"),
+        ({"input_variance": "1"}, "Received: input_variance='1'"),
+        ({"seed": "abc"}, "Received: seed='abc'"),
+        ({"signal_variance": float("nan")}, "Received: signal_variance=nan"),
+        ({"distribution": "normal"}, "Received: distribution='normal'"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -166,13 +166,13 @@ def test_bad_arguments(arguments, message):
 def test_bad_models():
     """What is none, has no inputs, or other inputs than the statistics."""
     init = AutoInit()
-    with pytest.raises(TypeError, match="`model` came as Dense"):
+    with pytest.raises(TypeError, match="Received: model=Dense"):
         init.initialize_model(layers.Dense(2))
     with pytest.raises(ValueError, match="without known inputs"):
         init.initialize_model(keras.Sequential([layers.Dense(2)]))
-    with pytest.raises(ValueError, match="`mode` came as 'add'"):
+    with pytest.raises(ValueError, match="Received: mode='add'"):
         init.initialize_model(mlp(), mode="add")
-    with pytest.raises(ValueError, match="came for 2 inputs"):
+    with pytest.raises(ValueError, match="Received: 2 of them"):
         AutoInit([0.0, 1.0]).initialize_model(mlp())
 
 
@@ -200,6 +200,6 @@ def quantized():
 def test_layers_that_multiply_with_something_else(make):
     """The message names the first, in one sentence."""
     model = make()
-    message = r"^Layer 'dense\S*' came (with LoRA|quantized \(int8\))\. [^\n]*$"
+    message = r"Received: 'dense\S*' (with LoRA|quantized \(int8\))\. [^\n]*$"
     with unchanged(model), pytest.raises(ValueError, match=message):
         AutoInit(seed=0).initialize_model(model)

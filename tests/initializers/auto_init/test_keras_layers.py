@@ -90,9 +90,9 @@ def test_text_for_numbers_and_numbers_for_text():
     of_text = embedded(text, lookup(text))
     of_numbers = keras.Model(numbers, L.Dense(2)(numbers))
     words = np.array([["a"] * 5] * 8)
-    with pytest.raises(ValueError, match="came as numbers"):
+    with pytest.raises(ValueError, match="Received: numbers"):
         AutoInit.from_data(np.ones((8, 5))).initialize_model(of_text)
-    with pytest.raises(ValueError, match="came as text"):
+    with pytest.raises(ValueError, match="Received: text"):
         AutoInit.from_data(words).initialize_model(of_numbers)
 
 

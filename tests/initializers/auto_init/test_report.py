@@ -95,9 +95,9 @@ def test_verification_of_another_moment(moment):
 def test_verification_that_is_none():
     """Of no moment, and by one draw, which has no standard error."""
     report = propagate(mlp(), draws=1)
-    with pytest.raises(ValueError, match="`moment` came as 'third'"):
+    with pytest.raises(ValueError, match="Received: moment='third'"):
         report.verify(moment="third")
-    with pytest.raises(ValueError, match="`draws` came as 1"):
+    with pytest.raises(ValueError, match="Received: draws=1"):
         report.verify(draws=1)
 
 

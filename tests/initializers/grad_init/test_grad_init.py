@@ -125,13 +125,13 @@ def test_defaults_are_those_of_the_docstring():
 )
 def test_parameters_out_of_range(name, value):
     """They are refused by name, with what to pass."""
-    with pytest.raises(ValueError, match=f"`{name}` came as .*[Pp]ass"):
+    with pytest.raises(ValueError, match=f"Received: {name}=.*[Pp]ass"):
         GradInit(**{name: value})
 
 
 def test_half_a_batch_of_one():
     """A batch holds two half-batches."""
-    with pytest.raises(ValueError, match="`batch_size` came as 1.*at least 2"):
+    with pytest.raises(ValueError, match="at least 2.*Received: batch_size=1"):
         quick().initialize_model(mlp(), labelled(), batch_size=1)
 
 
@@ -141,7 +141,7 @@ def test_a_gradient_that_is_not_finite_is_named():
     x, y = labelled(8)
     x[0] = np.inf
     kernel = model.layers[0].kernel.path
-    message = f"gradient by {kernel} came .*not a number at a loss of"
+    message = f"gradient by {kernel} .*not a number at a loss of"
     with unchanged(model), pytest.raises(ValueError, match=message):
         quick().initialize_model(model, [(x, y)])
 

@@ -129,11 +129,11 @@ def test_several_inputs_and_outputs(eager):
     "data,message",
     [
         ((images(8, 4), None), "labels of shape None"),
-        ((images(8, 4), np.array(["a"] * 8)), "labels of dtype <U1"),
-        ((images(8, 4), np.full(8, None)), "labels of dtype object"),
-        ((images(8, 4), np.ones(8, "c8")), "labels of dtype complex64"),
+        ((images(8, 4), np.array(["a"] * 8)), "labels .*dtype <U1"),
+        ((images(8, 4), np.full(8, None)), "labels .*dtype object"),
+        ((images(8, 4), np.ones(8, "c8")), "labels .*dtype complex64"),
         ((images(8, 4), np.arange(7)), "same number of samples"),
-        (labelled(3), "3 samples. A half-batch has 4"),
+        (labelled(3), "4 samples of a half-batch.*3 samples"),
         ([(images(1, 4), np.zeros(1))], "batches of 1"),
         ([], "ended after 0"),
         ([images(8, 4)], "inputs and labels"),
@@ -157,7 +157,7 @@ def test_a_generator_that_ends(eager):
 
 def test_data_of_another_type():
     """A number is no data."""
-    with pytest.raises(TypeError, match="`data` came as int"):
+    with pytest.raises(TypeError, match="Received: data=int"):
         quick().initialize_model(mlp(), 3)
 
 
@@ -171,7 +171,7 @@ def test_text_for_a_model_of_numbers(hand_written):
     model = HandWritten() if hand_written else mlp()
     model.compile("sgd", LOGITS)
     model(images(2, 4))
-    message = "^`data` came (as|with) text for the (input|model) '[^\n]*$"
+    message = "^`data` must .*Received: text[^\n]*$"
     for text in TEXTS:
         with unchanged(model), pytest.raises(ValueError, match=message):
             quick().initialize_model(model, (text, np.zeros(8)), batch_size=8)
@@ -197,19 +197,19 @@ def test_text_for_a_model_of_text(eager):
         init = quick(1)
         init.initialize_model(model, [(text[:, :1], y)], LOGITS)
         assert np.isfinite(init.history["norm"]).all()
-    with pytest.raises(ValueError, match="came as numbers for the input"):
+    with pytest.raises(ValueError, match="Received: numbers"):
         quick(1).initialize_model(model, [(images(8, 1), y)], LOGITS)
 
 
 @pytest.mark.parametrize(
     "x,message",
     [
-        (np.ones((8, 4), "O"), "inputs of dtype object"),
-        (np.full((8, 4), None), "inputs of dtype object"),
-        (np.zeros((8, 4), "datetime64[s]"), "inputs of dtype datetime64"),
-        (np.ones((8, 4), "complex64"), "came as complex numbers for the inp"),
-        ([images(8, 4), TEXT], "came as text for the input 'two'"),
-        ({"two": TEXT, "one": images(8, 4)}, "as text for the input 'two'"),
+        (np.ones((8, 4), "O"), "inputs .*dtype object"),
+        (np.full((8, 4), None), "inputs .*dtype object"),
+        (np.zeros((8, 4), "datetime64[s]"), "inputs .*dtype datetime64"),
+        (np.ones((8, 4), "complex64"), "Received: complex numbers"),
+        ([images(8, 4), TEXT], "input 'two'.*Received: text"),
+        ({"two": TEXT, "one": images(8, 4)}, "input 'two'.*Received: text"),
     ],
 )
 def test_inputs_that_are_no_numbers(x, message):

@@ -155,7 +155,7 @@ def test_what_is_no_built_model_with_a_loss():
     with pytest.raises(ValueError, match="not built.*model.build"):
         quick().initialize_model(model, [labelled()], LOGITS)
     assert not model.built
-    with pytest.raises(TypeError, match="Dense.*keras.Model"):
+    with pytest.raises(TypeError, match="keras.Model.*Dense"):
         quick().initialize_model(layers.Dense(3), [labelled()], LOGITS)
     model = mlp(compiled=False)
     model.compile("sgd")
@@ -167,7 +167,7 @@ def test_what_is_no_built_model_with_a_loss():
 def test_a_loss_that_does_not_exist(loss):
     """Neither a name that Keras does not know nor a number."""
     model = mlp()
-    with pytest.raises((ValueError, TypeError), match="`loss` came as"):
+    with pytest.raises((ValueError, TypeError), match="Received: loss="):
         quick().initialize_model(model, [labelled()], loss)
 
 

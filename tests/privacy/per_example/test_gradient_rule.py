@@ -132,8 +132,9 @@ def test_so_is_a_layer_that_mixes_examples():
         model.fit(*data(), batch_size=3, verbose=0)
 
 
-def test_a_rule_that_leaves_a_weight_out():
-    gradient_rule(Scale)(lambda layer, x, g: {})
+@pytest.mark.parametrize("returned", [{}, [1.0]], ids=str)
+def test_a_rule_that_leaves_a_weight_out(returned):
+    gradient_rule(Scale)(lambda layer, x, g: returned)
     model = private(Scale())
     with pytest.raises(ValueError, match="must return the gradients of its 1"):
         model.clipped_sum(*data())

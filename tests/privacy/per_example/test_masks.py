@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from tests.privacy.reference import check, cross_entropy
-from tfdeep.privacy import GaussianMechanism, PrivateModel
+from tfdeep.privacy import GaussianMechanism, PrivateModel, Views
 
 WORDS = np.array(
     [[3, 5, 0, 0, 0], [1, 2, 3, 4, 5], [2, 0, 0, 0, 0], [4, 4, 1, 0, 0]]
@@ -64,7 +64,10 @@ def test_a_loss_of_each_word_leaves_padding_out():
         check(base, WORDS, WORDS % 3, method=method)
 
 
-def test_metrics_of_each_word_leave_padding_out():
+@pytest.mark.parametrize("views", [None, Views(layers.Identity(), 2)])
+@pytest.mark.parametrize("method", ["auto", "vectorized", "loop"])
+@pytest.mark.parametrize("size", [None, 3])
+def test_metrics_of_each_word_leave_padding_out(size, method, views):
     base = keras.Sequential(
         [
             keras.Input((5,), dtype="int32"),
@@ -77,12 +80,15 @@ def test_metrics_of_each_word_leave_padding_out():
     plain.set_weights(base.get_weights())
     plain.compile("sgd", cross_entropy(), metrics=["accuracy"])
     expected = plain.evaluate(WORDS, y, verbose=0, return_dict=True)
-    for size in (None, 3):
-        model = PrivateModel(
-            base, mechanism=GaussianMechanism(0.0), microbatch_size=size
-        )
-        model.compile(
-            keras.optimizers.SGD(0.0), cross_entropy(), metrics=["accuracy"]
-        )
-        logs = model.train_on_batch(WORDS, y, return_dict=True)
-        assert logs["accuracy"] == pytest.approx(expected["accuracy"])
+    model = PrivateModel(
+        base,
+        mechanism=GaussianMechanism(0.0),
+        microbatch_size=size,
+        method=method,
+        augmentation=views,
+    )
+    model.compile(
+        keras.optimizers.SGD(0.0), cross_entropy(), metrics=["accuracy"]
+    )
+    logs = model.train_on_batch(WORDS, y, return_dict=True)
+    assert logs["accuracy"] == pytest.approx(expected["accuracy"])

@@ -86,6 +86,22 @@ def test_models_written_by_hand(opaque):
     assert ("the whole model" in model.describe_clipping()) is opaque
 
 
+class Scaled(keras.Model):
+    """Made from inputs and outputs, and computes more than they say."""
+
+    def call(self, inputs, training=None):
+        scale = 3.0 if training else 1.0
+        return super().call(inputs, training=training) * scale
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_graph_with_a_call_of_its_own(nested):
+    inputs = keras.Input((5,))
+    inner = Scaled(inputs, layers.Dense(3)(layers.Dense(4, "tanh")(inputs)))
+    randomize(inner)
+    check(functional(inputs, inner(inputs)) if nested else inner, *batch((5,)))
+
+
 def test_several_inputs_and_outputs():
     inputs = {n: keras.Input((s,), name=n) for n, s in (("a", 3), ("b", 2))}
     x = layers.Concatenate()([inputs["a"], inputs["b"]])

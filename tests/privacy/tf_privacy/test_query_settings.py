@@ -36,7 +36,7 @@ def test_multiplier_of_two_releases():
 
 def test_a_plan_with_more_noise_is_refused(budget):
     mechanism = tf_privacy.QueryMechanism(gaussian(0.9))
-    with pytest.raises(ValueError, match="Less noise than was accounted"):
+    with pytest.raises(ValueError, match="less noise than was accounted"):
         mechanism.bind(budget(), 8)
     tf_privacy.QueryMechanism(gaussian(1.0)).bind(budget(), 8)
     mechanism.bind(None, None)

@@ -135,7 +135,7 @@ def test_a_scalar_loss_is_refused(name, compiled):
         return optimizer._compute_gradients(mean, [w])[0][0]
 
     step = tf.function(step, autograph=False) if compiled else step
-    with pytest.raises(ValueError, match="a loss for each"):
+    with pytest.raises(ValueError, match=r"must be a tensor \(batch,\)"):
         step()
 
 
@@ -145,7 +145,7 @@ def test_a_scalar_loss_of_a_tape_is_refused():
     optimizer, w = made("DPKerasSGDOptimizer"), weight()
     with tf.GradientTape() as tape:
         loss = ops.mean(losses(w)())
-    with pytest.raises(ValueError, match="a loss for each"):
+    with pytest.raises(ValueError, match=r"must be a tensor \(batch,\)"):
         optimizer._compute_gradients(loss, [w], tape=tape)
 
 
@@ -163,7 +163,7 @@ def test_a_loss_of_a_tape_works():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"clip": 0.0}, "`l2_norm_clip` came as 0"),
+        ({"clip": 0.0}, "Received: l2_norm_clip=0"),
         ({"clip": "1"}, "l2_norm_clip"),
         ({"noise": -1.0}, "noise_multiplier"),
         ({"noise": float("nan")}, "noise_multiplier"),
@@ -190,7 +190,7 @@ def test_two_mechanisms_are_refused():
     query = tf_privacy.GaussianSumQuery(1.0, 2.0)
     mechanism = tf_privacy.QueryMechanism(query)
     model = PrivateModel(net(), mechanism=mechanism)
-    with pytest.raises(ValueError, match="Only one of them"):
+    with pytest.raises(ValueError, match="only one of them"):
         model.compile(made("DPKerasSGDOptimizer", noise=1.0), "mse")
 
 

@@ -93,7 +93,7 @@ def test_a_config_keeps_the_restarts():
 
 def test_what_is_no_tree_for_the_model_is_refused():
     model = keras.Sequential([keras.layers.Dense(1)])
-    with pytest.raises(ValueError, match="not built"):
+    with pytest.raises(ValueError, match="must be built"):
         made(TREE, var_list_or_model=model)
     with pytest.raises(ValueError, match="restart_period"):
         made(TREE, restart_warmup=2)

@@ -1,11 +1,14 @@
 """The sample that starts a pass, and the weights of a model."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import ops
 
-from tfdeep.initializers.auto_init.propagation import to_numpy
+from tfdeep.graph.trace import ends, input_shape_of
 from tfdeep.initializers.auto_init.signal import Signal, measure
+from tfdeep.initializers.auto_init.tensors import to_numpy
 from tfdeep.initializers.kinds import check_kind, is_text, kind_of
 from tfdeep.initializers.processes import of_first
 from tfdeep.keras_internals import layers_of
@@ -22,8 +25,9 @@ def arrays(x):
         parts = [_images(batch) for batch in x.take(8).as_numpy_iterator()]
         if not parts:
             raise ValueError(
-                "`x` came as an empty data set. It gives batches of inputs. "
-                "Check the path and the split it was made from."
+                "`x` must give at least one batch of inputs. Received: an "
+                "empty data set. Check the path and the split it was made "
+                "from."
             )
         # Where lengths differ from batch to batch, those of the first count.
         parts = [part for part in parts if _sizes(part) == _sizes(parts[0])]
@@ -43,9 +47,9 @@ def _numbers(x):
     kind = kind_of(array)
     if kind not in ("numbers", "text") or (kind == "text" and not array.ndim):
         raise TypeError(
-            f"`x` came with {_said(x, array)}. It takes numbers or text in "
-            "arrays. Pass an array, a list or dict of arrays, or a "
-            "tf.data.Dataset."
+            "`x` must be numbers or text in arrays. Received: "
+            f"{_said(x, array)}. Pass an array, a list or dict of arrays, or "
+            "a tf.data.Dataset."
         )
     return array
 
@@ -93,9 +97,7 @@ def sample(model, means, variances, data, seed, largest=256, ids=None):
         _each(in_order(v, structure), specs) for v in (means, variances)
     )
     values, signals = [], []
-    for index, (spec, mean, variance) in enumerate(
-        zip(specs, means, variances, strict=True)
-    ):
+    for index, spec in enumerate(specs):
         shape = (batch, *_shape(spec)[1:])
         dtype = keras.backend.standardize_dtype(spec.dtype)
         if dtype == "string":
@@ -105,71 +107,68 @@ def sample(model, means, variances, data, seed, largest=256, ids=None):
             )
         size = (ids or {}).get(index)
         if size or "int" in dtype or dtype == "bool":
-            size = size or _vocabulary(model)
-            x = rng.integers(0, size, shape).astype(dtype)
-            signals.append(measure(x))
+            x = rng.integers(0, size or _vocabulary(model), shape).astype(dtype)
+            signal = measure(x)
         else:
-            x = rng.standard_normal(shape)
-            x = (x - x.mean()) / x.std() if x.size > 1 else x
-            x = (mean + x * variance**0.5).astype("float32")
-            second = np.full((1,) * len(shape), mean**2 + variance)
-            signals.append(Signal(float(mean), second, gaussian=mean == 0))
+            x, signal = _normal(rng, shape, means[index], variances[index])
         values.append(x)
+        signals.append(signal)
     return keras.tree.pack_sequence_as(structure, values), signals
 
 
-def with_inputs(model):
-    """The model, or one around it whose inputs are known.
+def _normal(rng, shape, mean, variance):
+    """Values of exactly this mean and variance, and their signal."""
+    x = rng.standard_normal(shape)
+    x = (x - x.mean()) / x.std() if x.size > 1 else x
+    second = np.full((1,) * len(shape), mean**2 + variance)
+    signal = Signal(float(mean), second, gaussian=mean == 0)
+    return (mean + x * variance**0.5).astype("float32"), signal
+
+
+def structure_of(model):
+    """The symbolic inputs as the model takes them: one, a list or a dict.
 
     A hand-written model knows the shapes that it was built for.
 
     Raises:
-        ValueError: if it is not built, or cannot be called symbolically.
+        ValueError: if it is not built, takes several arguments, or could not
+            be called symbolically when Keras built it.
     """
     if getattr(model, "inputs", None):
-        return model
+        return ends(model)[0]
     if not (model.built and model.weights):
         raise ValueError(
-            f"Model '{model.name}' came without known inputs. Its weights "
-            "and inputs must exist. Give it an Input, or call it once on data."
+            "The weights and inputs of a model must exist. Received: model "
+            f"'{model.name}' without known inputs. Give it an Input, or call "
+            "it once on data."
         )
     # Keras knows no shape where its own symbolic call has failed.
-    shapes = (model.get_build_config() or {}).get("input_shape")
-    if shapes is None:
-        raise _not_symbolic(model)
-    if isinstance(shapes, dict):
-        inputs = {n: keras.Input(s[1:], name=n) for n, s in shapes.items()}
-    else:
-        # Keras keeps a list of a kind of its own, which JAX does not take.
-        shapes = list(shapes) if isinstance(shapes, list) else shapes
-        inputs = keras.tree.map_shape_structure(
-            lambda shape: keras.Input(shape[1:]), shapes
+    shapes = input_shape_of(model)
+    if shapes is None or not _takes_one(model):
+        raise ValueError(
+            f"A model must take symbolic tensors. Received: '{model.name}', "
+            "which is hand-written and does not. Use keras.ops in its `call`, "
+            "and one argument for all inputs."
         )
-    try:
-        return keras.Model(inputs, model(inputs))
-    except Exception as error:  # Whatever its `call` does with a symbol.
-        raise _not_symbolic(model, shapes) from error
-
-
-def _not_symbolic(model, shapes=None):
-    of_shape = "" if shapes is None else f" of the shape {shapes} it has seen"
-    return ValueError(
-        f"Model '{model.name}' came hand-written, and cannot be called with "
-        f"a symbolic tensor{of_shape}. Use keras.ops in its `call`, and one "
-        "argument for all inputs."
+    # Keras keeps a list of a kind of its own, which JAX does not take.
+    shapes = list(shapes) if isinstance(shapes, list) else shapes
+    return keras.tree.map_shape_structure(
+        lambda shape: keras.Input(shape[1:]), shapes
     )
+
+
+def _takes_one(model) -> bool:
+    """Whether the model can be called with one argument."""
+    try:
+        inspect.signature(model.call).bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def first_variable(model):
     """A variable by which processes know that they train together."""
     return next(iter(model.variables), None)
-
-
-def structure_of(model):
-    """The inputs as the model takes them: one, a list or a dict."""
-    if isinstance(model, keras.Sequential):
-        return model.inputs[0]
-    return model.input
 
 
 def in_order(values, structure) -> list:
@@ -182,8 +181,8 @@ def in_order(values, structure) -> list:
     if not set(names) <= set(values):
         came, wanted = (", ".join(map(repr, n)) for n in (values, names))
         raise ValueError(
-            f"A dict came with the inputs {came}. The model has {wanted}. "
-            "Give each by its name."
+            f"A dict must have the inputs of the model, {wanted}. Received: "
+            f"{came}. Give each by its name."
         )
     chosen = {name: values[name] for name in names}
     return keras.tree.flatten(chosen if named else list(chosen.values()))
@@ -192,8 +191,8 @@ def in_order(values, structure) -> list:
 def _from_data(specs, flat, batch, rng, variable):
     if len(flat) != len(specs):
         raise ValueError(
-            f"`data` came with {len(flat)} inputs. The model has "
-            f"{len(specs)}. Give one array for each."
+            f"`data` must have an array for each of the {len(specs)} inputs "
+            f"of the model. Received: {len(flat)} arrays"
         )
     flat = [
         as_taken(x, spec.shape) for x, spec in zip(flat, specs, strict=True)
@@ -202,8 +201,9 @@ def _from_data(specs, flat, batch, rng, variable):
         _check_array(array, spec)
     if len({len(array) for array in flat}) > 1:
         raise ValueError(
-            f"`data` came with {[len(array) for array in flat]} samples. All "
-            "inputs need as many. Give one row of each for every sample."
+            "`data` must have as many samples for each input. Received: "
+            f"{[len(array) for array in flat]} samples. Give one row of each "
+            "for every sample."
         )
     chosen = rng.permutation(len(flat[0]))[:batch]
     values, signals = [], []
@@ -242,15 +242,15 @@ def _check_array(array, spec):
     )
     if not fits or not len(array):
         raise ValueError(
-            f"`data` came with an array of shape {shape}. The model takes "
-            f"{wanted}. Pass inputs as you pass them to fit."
+            f"`data` must be what the model takes, {wanted}. Received: an "
+            f"array of shape {shape}. Pass inputs as you pass them to fit."
         )
     array = np.asarray(array)
     check_kind(array, spec)
     if not is_text(array) and not np.all(np.isfinite(array)):
         raise ValueError(
-            "`data` came with values that are infinite or not a number. "
-            "Their moments do not exist. Remove them."
+            "`data` must be finite, as its moments do not exist otherwise. "
+            "Received: values that are infinite or not a number. Remove them."
         )
 
 
@@ -267,8 +267,8 @@ def _each(flat, specs):
         flat = flat * len(specs)
     if len(flat) != len(specs):
         raise ValueError(
-            f"Statistics came for {len(flat)} inputs. The model has "
-            f"{len(specs)}. Give one number, or one for each."
+            "Statistics must be one number, or one for each of the "
+            f"{len(specs)} inputs of the model. Received: {len(flat)} of them"
         )
     return flat
 

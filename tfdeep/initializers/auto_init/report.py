@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdeep.checks import check_choice, check_positive
-from tfdeep.initializers.auto_init.propagation import UNITS, Record
+from tfdeep.initializers.auto_init.visit import UNITS, Record
 from tfdeep.report import Report, warn_of_old_name
 
 # What can be verified, and what a table of it is called.
@@ -126,8 +126,8 @@ class SignalReport(Report):
         check_positive("draws", draws)
         if draws < 2:
             raise ValueError(
-                f"`draws` came as {draws}. A standard error needs at least "
-                "two draws. Pass for example 8."
+                "`draws` must be at least 2, as a standard error needs two. "
+                f"Received: draws={draws}. Pass for example 8."
             )
         passes = self._remeasure(x, draws)
         measured = np.array([[getattr(r, moment) for r in p] for p in passes])

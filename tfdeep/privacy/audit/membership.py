@@ -186,8 +186,8 @@ def _losses(member_losses, other_losses, confidence, least: int = 2):
         wrong = losses.ndim != 1 or len(losses) < least
         if wrong or np.isnan(losses).any():
             raise ValueError(
-                f"`{name}_losses` came with shape {losses.shape}. There must "
-                f"be a number for each of at least {least} examples. Pass "
-                'losses of a function with reduction="none".'
+                f"`{name}_losses` must be a number for each of at least "
+                f"{least} examples. Received: shape {losses.shape}. Pass "
+                "losses of a function with reduction='none'."
             )
     return found

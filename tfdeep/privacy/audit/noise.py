@@ -39,8 +39,8 @@ def noise_of(samples, claim: float, confidence: float = 0.999) -> AuditReport:
     samples = np.asarray(samples, "float64")
     if samples.ndim != 2 or len(samples) < 2:
         raise ValueError(
-            f"`samples` came with shape {samples.shape}. There must be two "
-            "draws at least, a row for each. Pass an array (draws, numbers)."
+            "`samples` must have two draws at least, a row for each. "
+            f"Received: shape {samples.shape}. Pass an array (draws, numbers)."
         )
     return AuditReport(
         (

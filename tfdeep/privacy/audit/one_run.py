@@ -118,8 +118,8 @@ def epsilon_lower_bound(
     sizes = [guesses] if guesses else _sizes(count)
     if max(sizes) > count:
         raise ValueError(
-            f"`guesses` came as {guesses} with {count} canaries. There are "
-            "not so many coins to guess. Pass a smaller number."
+            f"`guesses` must be at most {count}, the number of canaries. "
+            f"Received: guesses={guesses}"
         )
     order = np.argsort(-scores, kind="stable")
     doubt = (1 - confidence) / len(sizes)
@@ -151,9 +151,10 @@ def _check(scores, included, delta, confidence):
     same = scores.shape == included.shape and scores.ndim == 1
     if not same or not len(scores) or included.dtype != bool:
         raise ValueError(
-            f"`scores` came with shape {scores.shape} and `included` as "
-            f"{included.dtype} of shape {included.shape}. They must be a "
-            "number and a boolean for each canary. Pass two arrays (m,)."
+            "`scores` and `included` must be a number and a boolean for each "
+            f"canary. Received: scores of shape {scores.shape}, and included "
+            f"of {included.dtype} and shape {included.shape}. Pass two arrays "
+            "(m,)."
         )
     # A score that is not a number says nothing; an infinite one does.
     return np.where(np.isnan(scores), -np.inf, scores), included

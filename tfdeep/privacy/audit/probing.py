@@ -54,9 +54,9 @@ def sensitivity_of(model) -> float:
     bound = float(ops.convert_to_numpy(clipping.rescale(clip, clip)))
     if not math.isfinite(bound):
         raise ValueError(
-            f"{type(mechanism).__name__} came, which does not say how far one "
-            "example moves the sum. There is nothing to compare with. Pass "
-            "`bound`."
+            "The mechanism must say how far one example moves the sum, to "
+            f"compare with. Received: {type(mechanism).__name__}, which does "
+            "not. Pass `bound`."
         )
     return bound
 

@@ -74,8 +74,8 @@ class AuditReport(Report):
         if not found:
             known = [each.check for each in self.findings]
             raise KeyError(
-                f"The check {check!r} came. This audit made {known}. Name one "
-                "of them."
+                "The check must be one of those that this audit made: "
+                f"{known}. Received: {check!r}"
             )
         return found[0]
 

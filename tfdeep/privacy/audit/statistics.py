@@ -13,8 +13,8 @@ def check_confidence(confidence: float) -> None:
     check_number("confidence", confidence, 0.0, 0.95)
     if not 0.0 < confidence < 1.0:
         raise ValueError(
-            f"`confidence` came as {confidence!r}. It must lie between 0 and "
-            "1. Pass for example 0.95."
+            "`confidence` must lie between 0 and 1. Received: "
+            f"confidence={confidence!r}. Pass for example 0.95."
         )
 
 

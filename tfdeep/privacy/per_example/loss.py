@@ -34,9 +34,9 @@ def loss_of_one(model, y, y_pred, weight):
         )
     if len(loss.shape):
         raise ValueError(
-            f"The loss came out with shape {tuple(loss.shape)} for a single "
-            "example. It must be one number. Return a scalar from "
-            "`compute_loss`, or compile with a Keras loss."
+            "The loss must be one number for a single example. Received: "
+            f"shape {tuple(loss.shape)}. Return a scalar from `compute_loss`, "
+            "or compile with a Keras loss."
         )
     return loss * divided_by(model)
 
@@ -53,9 +53,10 @@ def divided_by(model) -> int:
     sums = {getattr(each, "reduction", "mean") == "sum" for each in given}
     if len(sums) > 1:
         raise ValueError(
-            f"The losses came as means and as sums, on {count} devices. Keras "
-            "divides the means by the number of devices, and their total "
-            "cannot be told apart afterwards. Use one reduction for all."
+            f"The losses must all be means or all be sums on {count} devices: "
+            "Keras divides the means by the number of devices, and their "
+            "total cannot be told apart afterwards. Received: both. Use one "
+            "reduction for all."
         )
     return 1 if sums == {True} else count
 

@@ -161,11 +161,13 @@ class Stated(Rule):
     def forms(self, kept, grads, views):
         found = self._function(self.layer, kept[0], grads[0])
         weights = self.layer.trainable_variables
-        if set(found) != set(map(id, weights)):
+        if not isinstance(found, dict) or {*found} != {*map(id, weights)}:
+            of = "" if not isinstance(found, dict) else " with other keys"
             raise ValueError(
                 f"The gradient rule of layer {self.layer.name!r} must return "
-                f"the gradients of its {len(weights)} trainable weights, by "
-                f"their `id`. Received: {len(found)} of another set"
+                f"the gradients of its {len(weights)} trainable weights, a "
+                "dict by their `id`. Received: an object of type "
+                f"{type(found).__name__}{of}"
             )
         return [
             (weight, summed_to(found[id(weight)], views, ()))

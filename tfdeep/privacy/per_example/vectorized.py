@@ -83,9 +83,10 @@ class Vectorized:
                 trainable, self._with(state, seeds), x, y, weight
             )
 
-        grads, outputs, losses, ends = map_examples(
+        grads, outputs, masks, losses, ends = map_examples(
             one, (leaves, seeds), self.loop
         )
+        outputs = with_masks(outputs, masks)
         new_state = self._with(
             state,
             [
@@ -103,7 +104,11 @@ class Vectorized:
         return state
 
     def one_example(self, trainable, state, x, y, weight):
-        """Gradients, outputs of the first view, loss and ends of streams."""
+        """Gradients, outputs of the first view, masks, loss, ends of streams.
+
+        The masks are by the number of the output that has one: what is mapped
+        over examples is made of tensors alone.
+        """
         y, weight = (
             tree.map_structure(
                 lambda t: None if t is None else first_axis(t), each
@@ -128,13 +133,18 @@ class Vectorized:
             losses = [loss_of_one(self.owner, y, v, weight) for v in shown]
             ends = [new_state[i][..., 1] for i in self.seeds]
             first = tree.map_structure(lambda t: t[0], shown[0])
+            masks = {
+                number: mask[0]
+                for number, mask in enumerate(
+                    map(mask_of, tree.flatten(shown[0]))
+                )
+                if mask is not None
+            }
             value = sum(losses) / views
-            return value, (first, value, ends)
+            return value, (first, masks, value, ends)
 
-        _, (first, value, ends), grads = backend.gradients_with_aux(
-            loss, list(trainable)
-        )
-        return grads, first, value, ends
+        _, rest, grads = backend.gradients_with_aux(loss, list(trainable))
+        return grads, *rest
 
 
 def _view(tensor, number):
@@ -142,6 +152,15 @@ def _view(tensor, number):
     mask = mask_of(tensor)
     rows = slice(number, number + 1)
     return with_mask(tensor[rows], None if mask is None else mask[rows])
+
+
+def with_masks(outputs, masks: dict):
+    """The outputs, with the masks of some by their number."""
+    leaves = [
+        with_mask(each, masks.get(number))
+        for number, each in enumerate(tree.flatten(outputs))
+    ]
+    return tree.pack_sequence_as(outputs, leaves)
 
 
 def _by_view(tensor, views):

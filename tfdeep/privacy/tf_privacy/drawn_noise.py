@@ -83,8 +83,8 @@ def check_shapes(core, shapes) -> None:
     made_for = [tuple(spec.shape) for spec in tf.nest.flatten(specs)]
     if made_for != [tuple(shape) for shape in shapes]:
         raise ValueError(
-            f"{type(core).__name__} came for weights of shapes {made_for}, "
-            f"and the model trains weights of shapes {list(shapes)}. The "
-            "noise must have the shape of the weights. Make the query or "
-            "optimizer from this model."
+            f"The noise of {type(core).__name__} must have the shapes of the "
+            f"weights that the model trains, {list(shapes)}. Received: noise "
+            f"for shapes {made_for}. Make the query or optimizer from this "
+            "model."
         )

@@ -40,10 +40,10 @@ class TfPrivacyEngine:
         optimizer = self.owner.optimizer
         if not hasattr(optimizer, "clipped_sum"):
             raise ValueError(
-                f'`method` came as "tf_privacy" with the optimizer '
-                f"{type(optimizer).__name__}. The method is the gradient code "
-                "of TF Privacy's optimizers. Compile with one of them, or use "
-                '`method="auto"`.'
+                "`method` must not be 'tf_privacy' with such an optimizer: it "
+                "is the gradient code of TF Privacy's optimizers. Received: "
+                f"{type(optimizer).__name__}. Compile with one of them, or use "
+                "method='auto'."
             )
         batch = self.inner.run(trainable, state, x, y, weight, views)
         parts = (tree.map_structure(lambda t: _by_view(t, views), x), y, weight)

@@ -124,9 +124,10 @@ class Guarded:
         """
         if self._mechanism.value.adapts:
             raise ValueError(
-                f"{type(self).__name__} came with a clip that changes from "
-                "update to update. TF Privacy's own gradient code would "
-                'change it with each chunk. Use `method="auto"`.'
+                "The clip must be the same in all updates with TF Privacy's "
+                "own gradient code, which would change it with each chunk. "
+                f"Received: {type(self).__name__}, whose clip adapts. Use "
+                "method='auto'."
             )
         return sum_in_chunks(
             self._noiseless(), loss_of, arrays, variables, chunk_size
@@ -155,10 +156,11 @@ class Guarded:
             size = "a size that no plan names"
             size = size if batch_size is None else str(batch_size)
             raise ValueError(
-                f"`num_microbatches` came as {asked} with batches of {size}. "
+                "`num_microbatches` must be None or the size of the batch. "
                 "PrivateModel clips the gradient of each example; the mean "
                 "of several, clipped as one, is another mechanism, with "
-                "twice the sensitivity. Leave it out."
+                f"twice the sensitivity. Received: num_microbatches={asked} "
+                f"with batches of {size}"
             )
 
     def _begin(self, arguments: dict, num_microbatches) -> None:
@@ -200,10 +202,9 @@ def _check_rank(loss) -> None:
     rank = loss.shape.rank
     if rank is None or rank == 0:
         raise ValueError(
-            f"The loss came with shape {loss.shape}. The gradient of each "
-            "example is clipped, and so there must be a loss for each, a "
-            "tensor (batch,); of a mean, only the mean would be clipped. Pass "
-            'the loss with reduction="none".'
+            "The loss must be a tensor (batch,), as the gradient of each "
+            "example is clipped; of a mean, only the mean would be. Received: "
+            f"shape {loss.shape}. Pass the loss with reduction='none'."
         )
 
 
@@ -213,8 +214,8 @@ def check_dp(l2_norm_clip, noise_multiplier) -> None:
     check_number("noise_multiplier", noise_multiplier, 0.0, 1.1)
     if l2_norm_clip == 0:
         raise ValueError(
-            "`l2_norm_clip` came as 0. Every gradient would become 0. Pass "
-            "for example 1.0."
+            "`l2_norm_clip` must be above 0, or every gradient would become "
+            "0. Received: l2_norm_clip=0. Pass for example 1.0."
         )
 
 
@@ -224,7 +225,8 @@ def check_steps(steps) -> int:
         return 1
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(
-            f"`gradient_accumulation_steps` came as {steps!r}. It must be a "
-            "whole number from 1. Pass 1 to update after each batch."
+            "`gradient_accumulation_steps` must be a whole number from 1. "
+            f"Received: gradient_accumulation_steps={steps!r}. Pass 1 to "
+            "update after each batch."
         )
     return steps

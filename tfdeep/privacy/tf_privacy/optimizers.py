@@ -152,9 +152,9 @@ def _shapes(var_list_or_model) -> list[list[int]]:
     if isinstance(var_list_or_model, keras.layers.Layer):
         if not var_list_or_model.built:
             raise ValueError(
-                "`var_list_or_model` came as a model that is not built. The "
-                "noise needs the shapes of its weights. Give the model an "
-                "Input, or call it once."
+                "`var_list_or_model` must be built, as the noise needs the "
+                "shapes of its weights. Received: a model that is not. Give "
+                "it an Input, or call it once."
             )
         var_list_or_model = var_list_or_model.trainable_variables
     return [
@@ -177,8 +177,9 @@ def _restarted(query, period, warmup):
         return query
     if period is None:
         raise ValueError(
-            f"`restart_warmup` came as {warmup!r} without `restart_period`. "
-            "It is the time of the first restart alone. Give both."
+            "`restart_warmup` must come with `restart_period`: it is the "
+            "time of the first restart alone. Received: "
+            f"restart_warmup={warmup!r} without it"
         )
     indicator = query_class("PeriodicRoundRestartIndicator")(period, warmup)
     return query_class("RestartQuery")(query, indicator)
@@ -262,8 +263,8 @@ def _named(cls: type) -> type:
     """The class with the `_name` that TF Privacy reads."""
     if not (isinstance(cls, type) and issubclass(cls, keras.Optimizer)):
         raise TypeError(
-            f"`cls` came as {cls!r}. It must be a class of Keras optimizers. "
-            "Pass for example keras.optimizers.AdamW."
+            "`cls` must be a class of Keras optimizers. Received: "
+            f"cls={cls!r}. Pass for example keras.optimizers.AdamW."
         )
     return type(cls.__name__, (cls,), {"_name": property(lambda s: s.name)})
 

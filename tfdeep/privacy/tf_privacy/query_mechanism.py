@@ -134,18 +134,19 @@ class QueryMechanism(Mechanism):
             return bound
         if self.noise_multiplier is None:
             raise ValueError(
-                f"{type(self.query).__name__} came with a plan. The plan "
-                "accounts for independent noise in each update, which this "
-                "query does not add. Leave the plan out, and account for the "
+                f"`plan` must be None with {type(self.query).__name__}: a "
+                "plan accounts for independent noise in each update, which "
+                "this query does not add. Received: a plan. Account for the "
                 "training with the query's own rules."
             )
         if self.noise_multiplier < plan.noise_multiplier * (1 - 1e-6):
             raise ValueError(
-                f"{type(self.query).__name__} came with a noise multiplier of "
-                f"{self.noise_multiplier:.6g}, and a plan of "
-                f"{plan.noise_multiplier:.6g}. Less noise than was accounted "
-                "for would spend more privacy than the plan says. Build the "
-                "query or optimizer with `plan.noise_multiplier`."
+                "The noise multiplier of a query must be at least that of "
+                f"the plan, {plan.noise_multiplier:.6g}: less noise than was "
+                "accounted for spends more privacy than the plan says. "
+                f"Received: {type(self.query).__name__} with "
+                f"{self.noise_multiplier:.6g}. Build the query or optimizer "
+                "with `plan.noise_multiplier`."
             )
         return bound
 
@@ -211,9 +212,10 @@ class QueryMechanism(Mechanism):
         """A query that is not known draws by itself, on one device."""
         if backend.replica_count() > 1:
             raise NotImplementedError(
-                f"{type(self.query).__name__} came with several devices. It "
-                "draws its noise by itself, and would draw another on each. "
-                "Train on one device, or use a query of TF Privacy's own."
+                "A query that draws its noise by itself must run on one "
+                "device: it would draw another on each. Received: "
+                f"{type(self.query).__name__} on several. Train on one "
+                "device, or use a query of TF Privacy's own."
             )
         return self._fresh.get_noised_result(sample, structure)[:2]
 
@@ -249,7 +251,8 @@ def _check_query(query) -> None:
     base = submodule("dp_query.dp_query").SumAggregationDPQuery
     if not isinstance(query, base) or is_a(query, *_AVERAGES):
         raise TypeError(
-            f"`query` came as {type(query).__name__}. It must be a DPQuery of "
-            "TF Privacy that sums records; the mean is taken afterwards. Pass "
-            "for example tf_privacy.GaussianSumQuery(1.0, 1.1)."
+            "`query` must be a DPQuery of TF Privacy that sums records; the "
+            "mean is taken afterwards. Received: "
+            f"query={type(query).__name__}. Pass for example "
+            "tf_privacy.GaussianSumQuery(1.0, 1.1)."
         )

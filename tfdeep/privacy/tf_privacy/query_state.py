@@ -71,7 +71,8 @@ class QueryState:
     def _pad(self, leaf, role: int):
         empty = self._levels - tf.shape(leaf)[0]
         tf.debugging.assert_non_negative(
-            empty, "The noise tree is full: more updates came than it holds."
+            empty,
+            "The noise tree is full: it holds fewer updates than were taken.",
         )
         paddings = [[0, empty], *[[0, 0]] * (leaf.shape.rank - 1)]
         value = -1.0 if role == INDEX else 0.0
