@@ -29,6 +29,7 @@ import time
 from statistics import median
 
 from measure import batch, forget_peak, machine, peak_gib, resident_gib
+from peers_chart import draw
 
 HERE = pathlib.Path(__file__).resolve().parent
 OURS = "tfdeep"
@@ -227,29 +228,6 @@ def write(rows: list[dict], path: pathlib.Path) -> None:
         writer.writerows(rows)
 
 
-def draw(ratios: dict, path: pathlib.Path) -> None:
-    """A row per peer, a panel per measure; left of 1 ours needs less."""
-    from tfdeep.visualization import comparison
-    from tfdeep.visualization.figure import save
-
-    shown = {"step": "time of a step", "memory": "memory", "file": "saved file"}
-    metrics = {
-        f"{title}, ours / peer": {
-            f"{work}: {peer}": found[name]
-            for (work, peer), found in ratios.items()
-        }
-        for name, title in shown.items()
-    }
-    if not ratios:
-        return
-    figure = comparison(metrics, f"tfdeep beside its peers ({machine()})")
-    for number, axes in enumerate(figure.axes):
-        axes.axvline(1.0, color="black", lw=1.0)
-        if number:
-            axes.set_yticklabels([])
-    save(figure, path)
-
-
 def publish(found: dict, folder: pathlib.Path) -> None:
     """Write what was found so far: two tables and a picture."""
     ratios = ratios_of(found)
@@ -263,7 +241,7 @@ def publish(found: dict, folder: pathlib.Path) -> None:
         for (work, peer), each in ratios.items()
     ]
     write(table, folder / "peers_ratios.csv")
-    draw(ratios, folder / "peers.png")
+    draw(folder / "peers_ratios.csv", folder / "peers.png")
 
 
 def main():

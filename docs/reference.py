@@ -91,7 +91,7 @@ def page_of(module: str, name: str, inside: str, told: list) -> str:
     where = f"In :doc:`{module} </{inside}>`."
     if told:
         pages = ", ".join(f":doc:`{title} <{page}>`" for title, page in told)
-        where += f" Told of in: {pages}."
+        where += f" See also: {pages}."
     line = "=" * len(name)
     return f"{name}\n{line}\n\n{where}\n\n.. auto{kind}:: {module}.{name}\n"
 

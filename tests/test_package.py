@@ -236,6 +236,15 @@ def test_keras_has_the_private_names_that_are_read():
     after = keras_internals.node_of(keras.layers.Dense(2)(tensor))
     assert keras_internals.calls_after(node) == [after]
     assert keras_internals.calls_after(after) == []
+    with keras_internals.calls_forgotten(model):
+        model(inputs)
+        layer(inputs)
+    assert keras_internals.calls_of(layer) == [node]
+    ran = keras_internals.nodes_as_run(model)
+    assert [each.operation for each in ran] == model.operations
+    later = keras.layers.Dense(2)(inputs)
+    numbers = [keras_internals.number_of(t) for t in (tensor, later)]
+    assert numbers[0] < numbers[1]
     assert keras_internals.node_of(keras.KerasTensor((2,))) is None
     mask = keras.KerasTensor((None,), "bool")
     keras_internals.put_mask_on(tensor, mask)

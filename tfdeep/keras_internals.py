@@ -5,7 +5,9 @@ for it, and another says which of these a release has removed. All were read
 in Keras 3.13 to 3.15. This module imports nothing of the package.
 """
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -53,12 +55,53 @@ def node_of(tensor: Any) -> Any:
     return history.operation._inbound_nodes[history.node_index]
 
 
+def nodes_as_run(model: keras.Model) -> list:
+    """The records of the calls of a Functional model, in the order it runs them.
+
+    It runs first what is farthest from the outputs.
+    """
+    by_depth = model._nodes_by_depth
+    return [
+        node
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+    ]
+
+
+def number_of(tensor: keras.KerasTensor) -> int:
+    """A number by which symbolic tensors that Keras made follow one another.
+
+    Keras counts them in their names, which are public; their form is not.
+    """
+    number = tensor.name.rpartition("_")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def calls_of(operation: Any) -> list:
     """The records of all symbolic calls of a layer, as `node_of` gives them.
 
     They are kept as long as the layer, whoever made them.
     """
     return list(operation._inbound_nodes)
+
+
+@contextlib.contextmanager
+def calls_forgotten(layer: keras.Layer) -> Iterator[None]:
+    """Let a layer, and those in it, forget the symbolic calls made meanwhile.
+
+    They would keep the records for good, and a summary of the model would show
+    the shapes of the last one.
+    """
+    kept = [
+        (nodes, len(nodes))
+        for each in layers_of(layer)
+        for nodes in (each._inbound_nodes, each._outbound_nodes)
+    ]
+    try:
+        yield
+    finally:
+        for nodes, count in kept:
+            del nodes[count:]
 
 
 def calls_after(node: Any) -> list:

@@ -62,8 +62,16 @@ def with_mask(tensor, mask):
     return _WithMask(mask)(tensor)
 
 
-def stand_in(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """A symbol in the place of another, with a mask of its own if that has one.
+def without_masks(*tensors) -> tuple:
+    """Take the masks off tensors, as layers do that use them up."""
+    for tensor in tensors:
+        if hasattr(tensor, "__dict__"):
+            put_mask_on(tensor, None)
+    return ()
+
+
+def stand_in(tensor) -> keras.KerasTensor:
+    """A symbol in the place of a tensor, with a mask if that has one.
 
     Layers that use a mask may take it off their input.
     """

@@ -74,7 +74,7 @@ def test_compression_outside_0_and_1(compression):
 
 
 def test_no_channel_left():
-    with pytest.raises(ValueError, match="with 3 channels.*larger"):
+    with pytest.raises(ValueError, match="one of 3 channels.*larger"):
         DenseTransition(0.3).build((None, 4, 4, 3))
 
 

@@ -316,6 +316,15 @@ def test_private_training_takes_units_in_a_branch(around):
     assert any(np.array(unit.slopes).any() for unit in units_in(new))
 
 
+def test_a_quantized_branch():
+    layer = StochasticDepth(layers.Dense(32, "relu"), 0.5)
+    model = chain(layer, layers.Dense(8))
+    layer.layer.quantize("int8")
+    new = linearize(model)
+    assert len(units_in(new)) == 1
+    check_equal(model, new, images(3, 6))
+
+
 def test_units_in_a_branch_are_sliced():
     block = BasicBlock(8, survival_probability=0.5, seed=1)
     model = linearize(chain(block, layers.Flatten(), shape=(6, 6, 8)))
@@ -328,3 +337,18 @@ def test_units_in_a_branch_are_sliced():
     found = tfdeep.pruning.verify(model, small, plan, images(2, 6, 6, 8))
     assert found.exact
     assert sorted(unit.slopes.shape[-1] for unit in units_in(small)) == [4, 8]
+
+
+def test_the_optimizer_keeps_what_it_knows_of_a_branch():
+    model = shortcut()
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    model.compile(optimizer, "mse", jit_compile=BACKEND == "jax")
+    x, y = images(8, 6), images(8, 2)
+    for _ in range(3):
+        model.train_on_batch(x, y)
+    new = linearize(model)
+    for each in (model, new):
+        each.train_on_batch(x, y)
+    for unit in units_in(new):  # They have learned something, too.
+        unit.slopes.assign(np.zeros(unit.slopes.shape))
+    check_equal(model, new, x)

@@ -74,7 +74,7 @@ def test_what_does_not_fit_a_plan(private, budget, data):
     with pytest.raises(ValueError, match="`plan` must be None with"):
         model.fit(*data, batch_size=8, verbose=0)
     model = private(plan=budget(), mechanism=privacy.GaussianMechanism(0.1))
-    with pytest.raises(ValueError, match="accounted for"):
+    with pytest.raises(ValueError, match="must be that of the plan"):
         model.fit(*data, batch_size=8, verbose=0)
     with pytest.raises(ValueError, match="must know how much noise"):
         private().fit(*data, verbose=0)

@@ -20,8 +20,6 @@ NOT_HELD = {
     ("deep-supervision", "early layers separate"),
     ("relay", "beats one loss"),
     ("relay", "beats all-reach"),
-    ("linearization", "late beats early"),
-    ("linearization", "beats plain nets"),
     ("private", "the pieces help"),
     ("private", "views help"),
 }

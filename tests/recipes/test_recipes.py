@@ -89,7 +89,7 @@ TRAINED = {
     "gradinit-transformer": ("default + warm-up", "GradInit"),
     "batch-entropy": ("dense 2, regularised", "conv 2, AutoInit"),
     "private": ("TF Privacy, epsilon 3", "+ views, epsilon 3"),
-    "linearization": ("all units", "easy task, late, strength 0.015"),
+    "linearization": ("all units", "easy task, late, strength 0.04"),
 }
 
 

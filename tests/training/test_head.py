@@ -37,11 +37,11 @@ def test_defaults_are_those_of_the_docstring():
         ),
         ({"layer": "dense"}, TypeError, "Received: layer="),
         ({"schedule": "cosine"}, TypeError, "Received: schedule="),
-        ({"loss": "categorical_crossentropy"}, ValueError, "gives scores"),
+        ({"loss": "categorical_crossentropy"}, ValueError, "must take scores"),
         (
             {"loss": keras.losses.SparseCategoricalCrossentropy()},
             ValueError,
-            "gives scores",
+            "must take scores",
         ),
     ],
 )

@@ -67,7 +67,7 @@ def test_samples_have_weights(scores):
 @pytest.mark.parametrize("wrong", [-1, 4])
 def test_a_class_that_does_not_exist_cannot_hide(scores, wrong):
     labels = np.array([0, 1, 2, 3, wrong, 0, 1])
-    with pytest.raises(ValueError, match="takes numbers from 0 to 3"):
+    with pytest.raises(ValueError, match="must be numbers from 0 to 3"):
         check_classes(labels, 4)
 
 

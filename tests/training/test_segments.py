@@ -50,14 +50,14 @@ def shared():
             ["d3"],
             {"segments": {"d3": ("d0", "d3"), "outputs": ("d3", "out")}},
             ValueError,
-            r"loss 'outputs'.*Did you mean 'output'",
+            r"Received: 'outputs'.*Did you mean 'output'",
         ),
         (
             chain,
             ["d3"],
             {"segments": {"output": ("d3", "out")}},
             ValueError,
-            r"without the losses \['d3'\]",
+            r"none for \['d3'\]",
         ),
         (
             chain,

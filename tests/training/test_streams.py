@@ -94,7 +94,7 @@ def supervised(net):
 def test_a_wrong_label_trains_nothing(net, data, stream, wrong):
     wrapper, steps = supervised(net), Steps()
     # In the words of TensorFlow, where it runs the stream.
-    with pytest.raises(Exception, match="takes numbers from 0 to 2"):
+    with pytest.raises(Exception, match="must be numbers from 0 to 2"):
         wrapper.fit(
             stream(batches_of(data, wrong)),
             shuffle=False,

@@ -39,4 +39,4 @@ def test_a_wrong_label_in_the_rows_of_one_ends_both():
     arguments = {"name": "supervision", "row": 14, "what": "label"}
     first, second = run_in_two(f"{CASES}:refused", arguments)
     assert "those of another process are not" in first
-    assert "takes numbers from 0 to 2" in second
+    assert "must be numbers from 0 to 2" in second

@@ -131,7 +131,7 @@ def test_the_inner_wrapper_keeps_watch(net, data, crossentropy):
     inner = DeepSupervision(net(), heads)
     wrapper = BatchEntropyRegularizer(inner)
     wrapper.compile("sgd", crossentropy, **EAGER)
-    with pytest.raises(ValueError, match="takes numbers from 0 to 2"):
+    with pytest.raises(ValueError, match="must be numbers from 0 to 2"):
         fit(wrapper, (data[0], data[1] + 1))
     fit(wrapper, data, epochs=2)
     assert inner.current_alphas() == {"hidden_1": pytest.approx(0.05)}

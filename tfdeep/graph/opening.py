@@ -6,6 +6,7 @@ the calls that made them, as those of a Functional model do.
 
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import tree
@@ -31,6 +32,7 @@ class Opened:
         outputs: the symbolic outputs.
         worn: the symbolic masks of the inputs, `None` where there is none.
         masks: the same of the outputs.
+        returned: the outputs in the structure that the layer returns.
     """
 
     calls: list[Call]
@@ -38,15 +40,20 @@ class Opened:
     outputs: list
     worn: list
     masks: list
+    returned: Any = None
 
 
-def open_call(call: Call, reads: bool = False) -> Opened:
+def open_call(
+    call: Call, reads: bool = False, arguments: bool = False
+) -> Opened:
     """Open the layer of a call.
 
     Args:
         call: the call of a layer or of a nested model.
         reads: boolean, whether the layer may use weights besides those of
             the layers within it. They are constants of the calls then.
+        arguments: boolean, whether such weights may be arguments of the calls,
+            which take them as they are when they run.
 
     Raises:
         CannotOpen: if the layer has no `call` that takes symbolic tensors.
@@ -54,15 +61,16 @@ def open_call(call: Call, reads: bool = False) -> Opened:
     layer = call.operation
     if is_graph(layer):
         starts, results = ends(layer)
-        starts, results = tree.flatten(starts), tree.flatten(results)
-        if len(starts) != len(call.inputs):
+        inputs, outputs = tree.flatten(starts), tree.flatten(results)
+        if len(inputs) != len(call.inputs):
             raise CannotOpen(layer.name)
-        return Opened(call.parts, starts, results, [], [])
+        return Opened(call.parts, inputs, outputs, [], [], results)
     symbols = {id(each): stand_in(each) for each in call.inputs}
     inputs = [symbols[id(each)] for each in call.inputs]
     worn = [mask_of(each) for each in inputs]  # A layer may take them off.
     args, kwargs = _handed_on(layer, call, symbols)
-    outputs = tree.flatten(opened(layer, args, kwargs, reads))
+    returned = opened(layer, args, kwargs, reads)
+    outputs = tree.flatten(returned)
     if not all(map(is_symbol, outputs)):
         raise CannotOpen(layer.name)
     begins = [*inputs, *filter(is_symbol, worn)]
@@ -70,9 +78,9 @@ def open_call(call: Call, reads: bool = False) -> Opened:
     calls = calls_between(
         begins, [*outputs, *filter(is_symbol, masks)], f"{call.path}/"
     )
-    if variables_among(calls) and not reads:
+    if variables_among(calls) and not (reads or arguments):
         raise CannotOpen(layer.name)
-    return Opened(calls, inputs, outputs, worn, masks)
+    return Opened(calls, inputs, outputs, worn, masks, returned)
 
 
 def _handed_on(layer, call: Call, symbols: dict) -> tuple:
@@ -122,6 +130,7 @@ class _Opener(keras.layers.Layer):
 
     def __init__(self, layer, reads: bool):
         super().__init__(autocast=False)
+        self.supports_masking = True  # The layer within says what it hands on.
         self.reads = reads
         self.opened = Untracked(layer)
         self.built = True
@@ -129,6 +138,9 @@ class _Opener(keras.layers.Layer):
 
     def call(self, *args, training=None, **kwargs):
         raise NotImplementedError  # It never meets a tensor.
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
 
     def compute_output_spec(self, *args, training=None, **kwargs):
         layer = self.opened.value

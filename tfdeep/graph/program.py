@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import tree
+from keras import ops, tree
 
 from tfdeep.graph.opening import Opened, is_symbol
 from tfdeep.graph.trace import Call, ends
-from tfdeep.masks import mask_of, with_mask
+from tfdeep.masks import mask_of, with_mask, without_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,12 +202,7 @@ class Program:
         inside = self._opened[id(call)]
         given = [known.get(id(tensor)) for tensor in call.inputs]
         within = dict(zip(map(id, inside.inputs), given, strict=True))
-        for symbol, slot in zip(inside.worn, given, strict=True):
-            if is_symbol(symbol):
-                within[id(symbol)] = _slot(symbol)
-                self.steps.append(
-                    Step(call.path, mask_of, (slot,), {}, [within[id(symbol)]])
-                )
+        self._take_masks(call, inside, given, within)
         self._add(inside.calls, within, True)
         outputs = [within[id(tensor)] for tensor in inside.outputs]
         masks = [within.get(id(mask)) for mask in inside.masks]
@@ -225,6 +220,24 @@ class Program:
             )
         )
         return slots
+
+    def _take_masks(self, call: Call, inside: Opened, given, within) -> None:
+        """Hand the masks of inputs into a layer that was opened.
+
+        It takes them off where it did so with its symbols.
+        """
+        bare = []
+        for symbol, mask, slot in zip(
+            inside.inputs, inside.worn, given, strict=True
+        ):
+            if is_symbol(mask):
+                made = within[id(mask)] = _slot(mask)
+                self.steps.append(Step(call.path, mask_of, (slot,), {}, [made]))
+                if mask_of(symbol) is None:
+                    bare.append(slot)
+        if bare:
+            args = tuple(bare)
+            self.steps.append(Step(call.path, without_masks, args, {}, []))
 
     def run(
         self,
@@ -299,3 +312,15 @@ def run_steps(
     """
     for step in steps:
         step.run(values, training, handler)
+
+
+def as_started(symbols: list, tensors: list) -> list:
+    """Inputs as a Functional model takes them: their dtype, their rank."""
+    found = []
+    for symbol, tensor in zip(symbols, tensors, strict=True):
+        if keras.backend.standardize_dtype(tensor.dtype) != symbol.dtype:
+            tensor = ops.cast(tensor, symbol.dtype)
+        if len(tensor.shape) == len(symbol.shape) - 1:
+            tensor = ops.expand_dims(tensor, -1)
+        found.append(tensor)
+    return found

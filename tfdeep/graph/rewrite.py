@@ -191,16 +191,20 @@ class _Writer:
         `shapes` has those of the new inputs by the `id` of the old ones.
         """
         shapes = shapes or {}
-        known: dict[int, Any] = {
-            id(tensor): new_input(tensor, shapes.get(id(tensor)))
-            for tensor in tree.flatten(inputs)
-        }
-        begun = tree.map_structure(lambda t: known[id(t)], inputs)
-        self._write(calls_between(inputs, outputs, prefix), known)
-        ended = tree.map_structure(lambda t: known[id(t)], outputs)
+        begun = tree.map_structure(
+            lambda tensor: new_input(tensor, shapes.get(id(tensor))), inputs
+        )
+        ended = self._again(inputs, outputs, begun, prefix)
         result = of_class(model, begun, ended)
         self.models.append((model, result))
         return result
+
+    def _again(self, inputs: Any, outputs: Any, given: Any, prefix: str = ""):
+        """What the calls between inputs and outputs make of other inputs."""
+        pairs = zip(tree.flatten(inputs), tree.flatten(given), strict=True)
+        known = {id(tensor): value for tensor, value in pairs}
+        self._write(calls_between(inputs, outputs, prefix), known)
+        return tree.map_structure(lambda tensor: known[id(tensor)], outputs)
 
     def _write(self, calls: list[Call], known: dict[int, Any]) -> None:
         """Make calls again; `known` has what became of each tensor."""
@@ -236,20 +240,10 @@ class _Writer:
             begin = keras.Input(
                 batch_shape=section.begin.shape, dtype=section.begin.dtype
             )
-            inside = {id(section.begin): begin}
             with self.sections.open(section):
-                self._write(calls_between(section.begin, section.end), inside)
-            model = keras.Model(begin, inside[id(section.end)])
-            self.parts[form] = model
+                end = self._again(section.begin, section.end, begin)
+            model = self.parts[form] = keras.Model(begin, end)
         return section.make(model)(known[id(section.begin)])
-
-    def _written_out(self, model: keras.Model, args: tuple):
-        """The calls of a model on other inputs."""
-        inputs, outputs = ends(model)
-        pairs = zip(tree.flatten(inputs), tree.flatten(args), strict=True)
-        known = {id(tensor): value for tensor, value in pairs}
-        self._write(calls_between(inputs, outputs), known)
-        return tree.map_structure(lambda t: known[id(t)], outputs)
 
     def _made(self, call: Call, args: tuple, kwargs: dict):
         operation = call.operation
@@ -263,7 +257,7 @@ class _Writer:
                 edited = edited.outputs
             if isinstance(edited, Instead):
                 if is_graph(edited.operation):
-                    return self._written_out(edited.operation, args)
+                    return self._again(*ends(edited.operation), args)
                 return self._twin(edited.operation)(*args, **kwargs)
             if edited is not None:
                 return edited

@@ -169,7 +169,8 @@ class WriteOut:
             self._replay(inside.calls, known, weights)
         end = known[id(inside.outputs[0])]
         model = keras.Model(begin, end, name=held.name)
-        model.dtype_policy = held.dtype_policy
+        if not getattr(held, "quantization_mode", None):
+            model.dtype_policy = held.dtype_policy
         twin = around(layer, model, self.twins.name_of(call))
         self.twins.made[id(layer)] = (twin, layer)
         outputs = twin(*args, **kwargs)

@@ -18,11 +18,8 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.graph.parts import every_part
-from tfdeep.initializers.auto_init.inputs import (
-    as_taken,
-    in_order,
-    structure_of,
-)
+from tfdeep.graph.trace import ends
+from tfdeep.initializers.auto_init.inputs import as_taken, in_order
 from tfdeep.initializers.classes import check_classes
 from tfdeep.initializers.kinds import check_kind, is_text
 from tfdeep.initializers.shared_weights import check_not_shared
@@ -273,7 +270,7 @@ def _of_rank(model, x):
     """The inputs with a column more or less, as the model takes them."""
     if not is_graph(model):
         return x
-    specs = tree.flatten(structure_of(model))
+    specs = tree.flatten(ends(model)[0])
     tensors = tree.flatten(x)
     if len(tensors) != len(specs) or isinstance(x, dict):
         return x
@@ -288,8 +285,8 @@ def check_inputs(model: keras.Model, x: Any) -> None:
     """Raise where a model that knows its inputs takes something else."""
     if not is_graph(model):
         return
-    specs = tree.flatten(structure_of(model))
-    arrays = in_order(x, structure_of(model))
+    specs = tree.flatten(ends(model)[0])
+    arrays = in_order(x, ends(model)[0])
     if len(arrays) == len(specs):  # Of another number Keras says so itself.
         for array, spec in zip(arrays, specs, strict=True):
             if array is not None:

@@ -16,7 +16,7 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.initializers.auto_init.interception import intercept
-from tfdeep.initializers.auto_init.propagation import concrete, is_tensor
+from tfdeep.initializers.auto_init.tensors import concrete, is_tensor
 
 TOLERANCE = 1e-2  # What is missing changes a term of 1 by the whole of it.
 ROUNDING = (

@@ -120,7 +120,8 @@ class Plan:
         if self.batch_size > self.num_examples:
             raise ValueError(
                 "`batch_size` must be at most the number of examples, "
-                f"{self.num_examples}. Received: batch_size={self.batch_size}"
+                f"{self.num_examples}. Received: batch_size="
+                f"{self.batch_size}. Pass a smaller one."
             )
         check_number("delta", self.delta, example=1e-5)
         if not 0 < self.delta < 1:
@@ -147,7 +148,8 @@ class Plan:
                 "Exactly one of `epsilon` and `noise_multiplier` must be "
                 "given, as one decides the other. Received: "
                 f"epsilon={self.epsilon}, "
-                f"noise_multiplier={self.noise_multiplier}"
+                f"noise_multiplier={self.noise_multiplier}. Leave one out, or "
+                "give the other."
             )
         if self.noise_multiplier is not None:
             check_number("noise_multiplier", self.noise_multiplier, 0, 1.1)

@@ -60,7 +60,7 @@ def _warn_when_saved(model: keras.Model) -> None:
             finally:
                 inside.pop()
 
-        saving.says_masked = True  # type: ignore[attr-defined]
+        saving.says_masked = True
         return saving
 
     for name in ("save", "save_own_variables", "export"):

@@ -24,16 +24,29 @@ class TwoInputs(keras.Model):
         return self.last(self.hidden(joined))
 
 
-class NotSymbolic(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.last = layers.Dense(2)
+class AsksForValues(Chain):
+    """Nothing shows what it calls but a call on numbers."""
 
     def build(self, input_shape):
-        self.last.build(input_shape)
+        for layer in self.chain:
+            layer.build(input_shape)
 
     def call(self, x):
-        return self.last(x * float(ops.convert_to_numpy(x)[0, 0]))
+        return super().call(x if float(ops.mean(x)) < 9 else 2 * x)
+
+
+class Forked(keras.Model):
+    """Layers, and sums and functions of what they return."""
+
+    def __init__(self):
+        super().__init__()
+        self.low, self.left, self.right = (layers.Dense(64) for _ in "123")
+        self.last = layers.Dense(4)
+
+    def call(self, x):
+        x = self.low(x)
+        right, left = self.right(x), self.left(ops.relu(x))
+        return self.last(right + left)
 
 
 def test_like_the_same_layers_in_a_graph():
@@ -50,6 +63,21 @@ def test_like_the_same_layers_in_a_graph():
     for one, other in zip(found, arrays(model.variables), strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(init.report) == len(propagate(model)) == 9
+
+
+def test_operations_too():
+    """Sums and functions count as they do in a graph."""
+    model = Forked()
+    model(np.zeros((2, 32), "float32"))
+    init = AutoInit(seed=0)
+    init.initialize_model(model)
+    found = arrays(model.variables)
+    rows = [r.layer for r in init.report.records]
+    assert rows == ["Dense", "Dense", "Relu", "Dense", "Add", "Dense"]
+    inputs = keras.Input((32,))
+    init.initialize_model(keras.Model(inputs, model.call(inputs)))
+    for one, other in zip(found, arrays(model.variables), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow
@@ -122,12 +150,48 @@ def test_a_call_that_needs_values():
         AutoInit().initialize_model(model)
 
 
+def test_of_which_the_shapes_are_known():
+    """It is watched while it runs: equal seeds, equal weights."""
+    hidden = [layers.Dense(32, "relu") for _ in range(3)]
+    model = AsksForValues(hidden)
+    model(np.zeros((2, 32), "float32"))
+    init = AutoInit(seed=0)
+    init.initialize_model(model)
+    assert [r.layer for r in init.report.records] == ["Dense"] * 3
+    found = arrays(model.variables)
+    AutoInit(seed=0).initialize_model(
+        keras.Sequential([keras.Input((32,)), *hidden])
+    )
+    for one, other in zip(found, arrays(model.variables), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_that_are_read_by_hand_count_as_they_are_then():
+    """A trace would have kept the values from before."""
+
+    class Tied(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.low = layers.Dense(64, use_bias=False)
+            self.last = layers.Dense(64)
+
+        def call(self, x):
+            x = self.low(x)
+            return self.last(ops.matmul(x, ops.transpose(self.low.kernel)))
+
+    model = Tied()
+    model(np.zeros((2, 32), "float32"))
+    model.low.kernel.assign(100 * model.low.kernel)
+    init = AutoInit(seed=0)
+    init.initialize_model(model)
+    # W^T W x of weights with variance 1 / 32 has about 64 / 32 + 3 times x.
+    assert init.report.records[-1].scale == pytest.approx(
+        (32 * (64 / 32) * (64 / 32 + 1)) ** -0.5, rel=0.2
+    )
+
+
 def test_what_cannot_be_known():
     """Which inputs are integers: data say it."""
-    model = NotSymbolic()
-    model(np.ones((2, 3), "float32"))
-    with pytest.raises(ValueError, match="must take symbolic tensors"):
-        AutoInit().initialize_model(model)
     words = Chain([layers.Embedding(5, 4), layers.Dense(2)])
     words(np.zeros((2, 3), "int32"))
     with pytest.raises(ValueError, match="from data: AutoInit"):

@@ -102,7 +102,7 @@ def test_sizes_that_are_tried_and_do_not_do():
         return keras.Model(inputs, layers.GlobalMaxPooling2D()(x))
 
     small = model()
-    message = "failed at 32.*from_data"
+    message = "or 32 must do.*from_data"
     with unchanged(small), pytest.raises(ValueError, match=message):
         AutoInit().initialize_model(small)
     x = np.random.default_rng(0).standard_normal((8, 80, 80, 3))
@@ -143,7 +143,7 @@ def test_bad_data(data, message):
 @pytest.mark.parametrize(
     "data,message",
     [
-        ({"a": np.ones((5, 8)), "c": np.ones((5, 8))}, "inputs 'a', 'c'. The"),
+        ({"a": np.ones((5, 8)), "c": np.ones((5, 8))}, "Received: 'a', 'c'"),
         ({"a": np.ones((5, 8)), "b": np.ones((4, 8))}, r"\[5, 4\] samples"),
     ],
 )
@@ -219,7 +219,9 @@ def test_a_data_set_of_numbers_of_another_kind(dtype):
     x = tf.cast(np.arange(24).reshape(3, 8), dtype)
     for data in (x, tf.data.Dataset.from_tensors(x)):
         if dtype == "complex64":
-            with pytest.raises(TypeError, match="complex64.*takes numbers"):
+            with pytest.raises(
+                TypeError, match="must be numbers or text.*complex64"
+            ):
                 AutoInit.from_data(data)
         else:
             init = AutoInit.from_data(data, seed=0)

@@ -2,6 +2,6 @@
 
 from tfdeep.initializers.auto_init.initializer import AutoInit, propagate
 from tfdeep.initializers.auto_init.report import SignalReport
-from tfdeep.initializers.auto_init.rules import rule as signal_rule
+from tfdeep.initializers.auto_init.rules import signal_rule
 
 __all__ = ["AutoInit", "SignalReport", "propagate", "signal_rule"]

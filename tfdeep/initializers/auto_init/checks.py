@@ -7,10 +7,13 @@ import numpy as np
 
 from tfdeep.checks import check_number
 from tfdeep.initializers.auto_init.inputs import UNKNOWN_SIZE
-from tfdeep.initializers.auto_init.propagation import to_numpy
+from tfdeep.initializers.auto_init.report import SCATTERED
+from tfdeep.initializers.auto_init.tensors import to_numpy
 from tfdeep.initializers.auto_init.weights import SILENT
 from tfdeep.keras_internals import layers_of
 from tfdeep.training.wrapper import TrainingWrapper
+
+UNSTABLE = 1.5  # Growth of a small change that is warned about.
 
 
 def check_variance(name, value):
@@ -59,6 +62,8 @@ def check_finite(weights):
 
 def check_takes_numbers(model):
     """A hand-written model does not say which inputs are integers."""
+    if getattr(model, "inputs", None):
+        return
     for layer in layers_of(model):
         if isinstance(layer, keras.layers.Embedding):
             raise ValueError(
@@ -98,6 +103,26 @@ def warn_of_probed(state):
             f"No rule is known for {names}: measured on a sample. Register "
             "one with tfdeep.initializers.signal_rule, or pass strict=True "
             "to refuse such layers.",
+            stacklevel=3,
+        )
+
+
+def warn_of_scatter(state):
+    """Say that real draws will differ from what was predicted."""
+    if state.growth > UNSTABLE:
+        warnings.warn(
+            "A relative change of the signal's second moment grows "
+            f"{state.growth:.1f}-fold on the way to the outputs: real draws "
+            "will differ from the prediction. Use polish=True, or a smaller "
+            "signal_variance.",
+            stacklevel=3,
+        )
+    elif state.deviation > SCATTERED:
+        warnings.warn(
+            "The outputs' second moment differs between real draws by about "
+            f"{state.deviation:.2g} of its mean: layers are many for their "
+            "width. See report.verify(draws=20); use polish=True, wider "
+            "layers or normalization.",
             stacklevel=3,
         )
 

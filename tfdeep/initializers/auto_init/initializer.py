@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import warnings
 
 import keras
 import numpy as np
@@ -20,6 +19,7 @@ from tfdeep.initializers.auto_init.checks import (
     check_variance,
     too_small,
     warn_of_probed,
+    warn_of_scatter,
     warn_of_silence,
     without_rule,
 )
@@ -30,15 +30,11 @@ from tfdeep.initializers.auto_init.inputs import (
     moments,
     of_unknown_size,
     sample,
-    with_inputs,
+    structure_of,
 )
-from tfdeep.initializers.auto_init.looked_up import LookedUp
+from tfdeep.initializers.auto_init.looked_up import LookedUp, NotInTable
 from tfdeep.initializers.auto_init.propagation import Propagation
-from tfdeep.initializers.auto_init.report import (
-    SCATTERED,
-    SignalReport,
-    average,
-)
+from tfdeep.initializers.auto_init.report import SignalReport, average
 from tfdeep.initializers.auto_init.rules import find_rule
 from tfdeep.initializers.auto_init.weights import (
     DISTRIBUTIONS,
@@ -52,7 +48,6 @@ from tfdeep.initializers.shared_weights import check_not_shared
 # Inputs of a pass. Where a small change grows, single inputs differ by orders
 # of magnitude, and their mean over few would not be that of others.
 SAMPLE, POLISH_SAMPLE = 256, 32768
-UNSTABLE = 1.5  # Growth of a small change that is warned about.
 
 
 class AutoInit:
@@ -165,10 +160,10 @@ class AutoInit:
             The same model.
 
         Raises:
-            ValueError: for a model that is not built or cannot be called
-                symbolically, for quantized layers or layers with LoRA, for
-                weights shared with another network, and for weights that are
-                not finite and not drawn anew. The model is as it was.
+            ValueError: for a model that is not built or of which Keras knows
+                no shape of its inputs, for quantized layers or layers with
+                LoRA, for weights shared with another network, and for weights
+                that are not finite and not drawn anew. The model is as it was.
             NotImplementedError: if `strict` and a layer has no rule.
         """
         check_choice("mode", mode, ("resample", "rescale"))
@@ -182,28 +177,13 @@ class AutoInit:
         state = _run(init, model, scaler, strict=strict, polish=polish)
         warn_of_probed(state)
         warn_of_silence(scaler.skipped)
-        growth = state.growth
-        if growth > UNSTABLE and not polish:
-            warnings.warn(
-                "A relative change of the signal's second moment grows "
-                f"{growth:.1f}-fold on the way to the outputs: real draws "
-                "will differ from the prediction. Use polish=True, or a "
-                "smaller signal_variance.",
-                stacklevel=2,
-            )
-        elif state.deviation > SCATTERED and not polish:
-            warnings.warn(
-                "The outputs' second moment differs between real draws by "
-                f"about {state.deviation:.2g} of its mean: layers are many "
-                "for their width. See report.verify(draws=20); use "
-                "polish=True, wider layers or normalization.",
-                stacklevel=2,
-            )
+        if not polish:
+            warn_of_scatter(state)
         self.report = SignalReport(
             state.records,
             scaler.skipped,
             state.probed,
-            growth,
+            state.growth,
             functools.partial(_remeasure, init, model, scaler),
             state.deviation,
         )
@@ -265,11 +245,11 @@ def _run(init, model, choose, data=None, strict=False, **options):
     """One pass; all variables but those that were chosen are put back."""
     check_model(model)
     check_finite(model.weights if choose.reads else model.non_trainable_weights)
-    around = with_inputs(model)
+    structure_of(model)  # Raises.
     data = init.data if data is None else data
-    if data is None and around is not model:
+    if data is None:
         check_takes_numbers(model)
-    state, backup = _passed(init, model, around, choose, data, options)
+    state, backup = _passed(init, model, choose, data, options)
     if strict and state.probed:
         backup.restore()
         raise without_rule(state.probed)
@@ -282,7 +262,7 @@ def _run(init, model, choose, data=None, strict=False, **options):
     return state
 
 
-def _passed(init, model, around, choose, data, options):
+def _passed(init, model, choose, data, options):
     """The state after a pass, and the values from before it.
 
     What turns out to be looked up is drawn as integers, in another pass.
@@ -291,7 +271,7 @@ def _passed(init, model, around, choose, data, options):
     backup = Backup(model)
     while True:
         inputs, signals = sample(
-            around,
+            model,
             init.input_mean,
             init.input_variance,
             data,
@@ -304,20 +284,18 @@ def _passed(init, model, around, choose, data, options):
             find_rule, choose, rng=rng, made_up=data is None, **options
         )
         try:
-            state.run(around, inputs, signals)
+            state.run(model, inputs, signals)
             return state, backup
+        except LookedUp as found:
+            backup.restore()
+            choose.forget()
+            size = ids.get(found.index, found.size)
+            ids[found.index] = min(found.size, size)
         except BaseException as error:
             backup.restore()
-            found = state.failure
-            if isinstance(found, LookedUp):
-                choose.forget()
-                size = ids.get(found.index, found.size)
-                ids[found.index] = min(found.size, size)
-                continue
-            if found is not None:
-                raise found from None
-            guessed = data is None and of_unknown_size(around)
-            if guessed and isinstance(error, Exception):
+            guessed = data is None and of_unknown_size(model)
+            told = isinstance(error, NotInTable)
+            if guessed and not told and isinstance(error, Exception):
                 raise too_small(model, error) from error
             raise
 

@@ -1,11 +1,14 @@
 """The sample that starts a pass, and the weights of a model."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import ops
 
-from tfdeep.initializers.auto_init.propagation import to_numpy
+from tfdeep.graph.trace import ends, input_shape_of
 from tfdeep.initializers.auto_init.signal import Signal, measure
+from tfdeep.initializers.auto_init.tensors import to_numpy
 from tfdeep.initializers.kinds import check_kind, is_text, kind_of
 from tfdeep.initializers.processes import of_first
 from tfdeep.keras_internals import layers_of
@@ -94,9 +97,7 @@ def sample(model, means, variances, data, seed, largest=256, ids=None):
         _each(in_order(v, structure), specs) for v in (means, variances)
     )
     values, signals = [], []
-    for index, (spec, mean, variance) in enumerate(
-        zip(specs, means, variances, strict=True)
-    ):
+    for index, spec in enumerate(specs):
         shape = (batch, *_shape(spec)[1:])
         dtype = keras.backend.standardize_dtype(spec.dtype)
         if dtype == "string":
@@ -106,29 +107,35 @@ def sample(model, means, variances, data, seed, largest=256, ids=None):
             )
         size = (ids or {}).get(index)
         if size or "int" in dtype or dtype == "bool":
-            size = size or _vocabulary(model)
-            x = rng.integers(0, size, shape).astype(dtype)
-            signals.append(measure(x))
+            x = rng.integers(0, size or _vocabulary(model), shape).astype(dtype)
+            signal = measure(x)
         else:
-            x = rng.standard_normal(shape)
-            x = (x - x.mean()) / x.std() if x.size > 1 else x
-            x = (mean + x * variance**0.5).astype("float32")
-            second = np.full((1,) * len(shape), mean**2 + variance)
-            signals.append(Signal(float(mean), second, gaussian=mean == 0))
+            x, signal = _normal(rng, shape, means[index], variances[index])
         values.append(x)
+        signals.append(signal)
     return keras.tree.pack_sequence_as(structure, values), signals
 
 
-def with_inputs(model):
-    """The model, or one around it whose inputs are known.
+def _normal(rng, shape, mean, variance):
+    """Values of exactly this mean and variance, and their signal."""
+    x = rng.standard_normal(shape)
+    x = (x - x.mean()) / x.std() if x.size > 1 else x
+    second = np.full((1,) * len(shape), mean**2 + variance)
+    signal = Signal(float(mean), second, gaussian=mean == 0)
+    return (mean + x * variance**0.5).astype("float32"), signal
+
+
+def structure_of(model):
+    """The symbolic inputs as the model takes them: one, a list or a dict.
 
     A hand-written model knows the shapes that it was built for.
 
     Raises:
-        ValueError: if it is not built, or cannot be called symbolically.
+        ValueError: if it is not built, takes several arguments, or could not
+            be called symbolically when Keras built it.
     """
     if getattr(model, "inputs", None):
-        return model
+        return ends(model)[0]
     if not (model.built and model.weights):
         raise ValueError(
             "The weights and inputs of a model must exist. Received: model "
@@ -136,42 +143,32 @@ def with_inputs(model):
             "it once on data."
         )
     # Keras knows no shape where its own symbolic call has failed.
-    shapes = (model.get_build_config() or {}).get("input_shape")
-    if shapes is None:
-        raise _not_symbolic(model)
-    if isinstance(shapes, dict):
-        inputs = {n: keras.Input(s[1:], name=n) for n, s in shapes.items()}
-    else:
-        # Keras keeps a list of a kind of its own, which JAX does not take.
-        shapes = list(shapes) if isinstance(shapes, list) else shapes
-        inputs = keras.tree.map_shape_structure(
-            lambda shape: keras.Input(shape[1:]), shapes
+    shapes = input_shape_of(model)
+    if shapes is None or not _takes_one(model):
+        raise ValueError(
+            f"A model must take symbolic tensors. Received: '{model.name}', "
+            "which is hand-written and does not. Use keras.ops in its `call`, "
+            "and one argument for all inputs."
         )
-    try:
-        return keras.Model(inputs, model(inputs))
-    except Exception as error:  # Whatever its `call` does with a symbol.
-        raise _not_symbolic(model, shapes) from error
-
-
-def _not_symbolic(model, shapes=None):
-    of_shape = "" if shapes is None else f" of the shape {shapes} it has seen"
-    return ValueError(
-        f"A model must take symbolic tensors. Received: '{model.name}', which "
-        f"is hand-written and does not{of_shape}. Use keras.ops in its "
-        "`call`, and one argument for all inputs."
+    # Keras keeps a list of a kind of its own, which JAX does not take.
+    shapes = list(shapes) if isinstance(shapes, list) else shapes
+    return keras.tree.map_shape_structure(
+        lambda shape: keras.Input(shape[1:]), shapes
     )
+
+
+def _takes_one(model) -> bool:
+    """Whether the model can be called with one argument."""
+    try:
+        inspect.signature(model.call).bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def first_variable(model):
     """A variable by which processes know that they train together."""
     return next(iter(model.variables), None)
-
-
-def structure_of(model):
-    """The inputs as the model takes them: one, a list or a dict."""
-    if isinstance(model, keras.Sequential):
-        return model.inputs[0]
-    return model.input
 
 
 def in_order(values, structure) -> list:

@@ -26,6 +26,10 @@ class LookedUp(Exception):
         self.size = size
 
 
+class NotInTable(ValueError):
+    """What is looked up is in no table."""
+
+
 def size_of(layer) -> int | None:
     """How many rows a layer's table has, if it takes their numbers."""
     if isinstance(layer, layers.Embedding):
@@ -51,7 +55,7 @@ def check_ids(layer, x, source: int | None) -> None:
 
     Raises:
         LookedUp: if x is a random input, which can be drawn as integers.
-        ValueError: if it is anything else.
+        NotInTable: if it is anything else.
     """
     values, size = ops.convert_to_numpy(x), size_of(layer)
     if values.dtype.kind not in "fiu":
@@ -63,7 +67,7 @@ def check_ids(layer, x, source: int | None) -> None:
     if source is not None and size is not None:
         raise LookedUp(source, size)
     wanted = "integers" if size is None else f"integers from 0 to {size - 1}"
-    raise ValueError(
+    raise NotInTable(
         f"Inputs of the look-up '{layer.name}' must be {wanted}. Received: "
         f"values from {values.min():.4g} to {values.max():.4g}. Take them from "
         "data: AutoInit.from_data(x), with integers as you pass them to fit."

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfdeep.checks import check_choice, check_positive
-from tfdeep.initializers.auto_init.propagation import UNITS, Record
+from tfdeep.initializers.auto_init.visit import UNITS, Record
 from tfdeep.report import Report, warn_of_old_name
 
 # What can be verified, and what a table of it is called.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfdeep.initializers.auto_init.propagation import to_numpy
+from tfdeep.initializers.auto_init.tensors import to_numpy
 
 DISTRIBUTIONS = (
     "truncated_normal",

@@ -9,7 +9,7 @@ from keras import ops, tree
 
 from tfdeep import backend
 from tfdeep.graph.opening import CannotOpen, opened
-from tfdeep.graph.program import Program, Step
+from tfdeep.graph.program import Program, Step, as_started
 from tfdeep.graph.trace import calls_between, ends, input_shape_of, symbols
 from tfdeep.inside import is_graph
 from tfdeep.masks import mask_of, with_mask
@@ -19,12 +19,7 @@ from tfdeep.privacy.per_example.loss import losses_of_rows
 from tfdeep.privacy.per_example.mapped import MappedRule, maps_one_by_one
 from tfdeep.privacy.per_example.mapping import way_of_mapping
 from tfdeep.privacy.per_example.purity import pure_call
-from tfdeep.privacy.per_example.replay import (
-    Replay,
-    Ways,
-    as_started,
-    check_arguments,
-)
+from tfdeep.privacy.per_example.replay import Replay, Ways, check_arguments
 from tfdeep.privacy.per_example.vectorized import seed_indices
 
 

@@ -7,7 +7,7 @@ need; all others run as they are. A layer made of layers is opened.
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import tree
 
 from tfdeep.graph.opening import CannotOpen, Opened, open_call
 from tfdeep.graph.program import Step
@@ -142,14 +142,3 @@ class Replay:
     def _mark(self, tensor):
         self._marks += 1
         return self._tap(tensor)
-
-
-def as_started(symbols: list, tensors: list) -> list:
-    """Inputs as a Functional model takes them: their dtype, their rank."""
-    found = []
-    for symbol, tensor in zip(symbols, tensors, strict=True):
-        tensor = ops.cast(tensor, symbol.dtype)
-        if len(tensor.shape) == len(symbol.shape) - 1:
-            tensor = ops.expand_dims(tensor, -1)
-        found.append(tensor)
-    return found

@@ -12,10 +12,14 @@ from keras import layers
 
 from tfdeep.initializers.auto_init.rules import pointwise
 from tfdeep.initializers.auto_init.rules.measuring import computed
-from tfdeep.initializers.auto_init.rules.registry import METHOD, RULES, rule
+from tfdeep.initializers.auto_init.rules.registry import (
+    METHOD,
+    RULES,
+    signal_rule,
+)
 from tfdeep.initializers.auto_init.rules.stated import stated
 
-__all__ = ["find_rule", "rule"]
+__all__ = ["find_rule", "signal_rule"]
 FAMILIES = (
     "linear",
     "merging",

@@ -11,9 +11,9 @@ the variance that was asked for: what a squash returns is shorter than 1.
 
 import numpy as np
 
-from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import measured
 from tfdeep.initializers.auto_init.rules.registry import first, rule
+from tfdeep.initializers.auto_init.tensors import to_numpy
 from tfdeep.layers import (
     CapsuleMask,
     Recompute,
@@ -30,7 +30,7 @@ def routing_capsules(state, layer, call, args, kwargs):
     second = np.broadcast_to(state.signal(u).second, (1, *u.shape[1:]))
     unit = float(second.sum(axis=(1, 2)).mean()) / layer.num_capsules**2
     state.weights(layer, layer.kernel, unit, state.draw(layer)[1])
-    v = state.opaque(call, args, kwargs)
+    v = state.whole(*args, **kwargs)
     measured(state, layer, v, [u])
     return v
 
@@ -38,7 +38,7 @@ def routing_capsules(state, layer, call, args, kwargs):
 @rule(CapsuleMask)
 def capsule_mask(state, layer, call, args, kwargs):
     """One capsule of several: measured."""
-    y = state.opaque(call, args, kwargs)
+    y = state.whole(*args, **kwargs)
     measured(state, layer, y, [first(args, kwargs)])
     return y
 
@@ -48,7 +48,7 @@ def reversible_stack(state, layer, call, args, kwargs):
     """Block by block: the loop would hide them."""
 
     def run(block):
-        return lambda x: block(x, training=True)
+        return lambda x: state.part(block, x, training=True)
 
     return _chain(state, layer, first(args, kwargs), map(run, layer.blocks))
 
@@ -61,7 +61,7 @@ def reversible_capsule(state, layer, call, args, kwargs):
     def run(step):
         def function(x):
             for part in step:
-                x = part(x)
+                x = state.part(part, x)
             return x
 
         return function
@@ -92,5 +92,5 @@ def _chain(state, layer, x, functions):
 
 @rule(Recompute)
 def recompute(state, layer, call, args, kwargs):
-    """The layer inside, called as it is."""
-    return layer.layer(first(args, kwargs), training=True)
+    """The layer inside, as if it stood there by itself."""
+    return state.part(layer.layer, first(args, kwargs), training=True)

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import measured
 from tfdeep.initializers.auto_init.rules.pointwise import apply_activation
 from tfdeep.initializers.auto_init.rules.registry import (
@@ -20,6 +19,7 @@ from tfdeep.initializers.auto_init.rules.registry import (
     single,
 )
 from tfdeep.initializers.auto_init.signal import measure
+from tfdeep.initializers.auto_init.tensors import to_numpy
 from tfdeep.layers import GroupedConv2D
 
 
@@ -64,7 +64,7 @@ def finish_linear(
     if fused:
         layer.activation = keras.activations.linear
     try:
-        y = state.opaque(call, args, kwargs)
+        y = state.whole(*args, **kwargs)
     finally:
         if fused:
             layer.activation = activation
@@ -215,7 +215,7 @@ def reversible_embedding(state, layer, call, args, kwargs):
     table = layer.embeddings if tied else layer.reverse_embeddings
     number, new = state.draw(layer if tied else table)
     sigma = state.weights(layer, table, layer.output_dim * before.q, new)
-    y = state.opaque(call, args, kwargs)
+    y = state.whole(*args, **kwargs)
     # A row meets itself in the table, unless other weights are in between.
     if before.draws == {number} or layer.logit_soft_cap is not None:
         measured(state, layer, y, [x])

@@ -3,9 +3,9 @@
 import keras
 from keras import layers
 
-from tfdeep.initializers.auto_init.propagation import is_tensor, to_numpy
 from tfdeep.initializers.auto_init.rules.registry import axis_of, first
 from tfdeep.initializers.auto_init.signal import measure
+from tfdeep.initializers.auto_init.tensors import is_tensor, to_numpy
 
 
 def computed(state, layer, call, args, kwargs):
@@ -42,7 +42,7 @@ def followed(**changes):
 
     def apply(state, layer, call, args, kwargs):
         before = state.signal(first(args, kwargs))
-        y = state.opaque(call, args, kwargs)
+        y = state.whole(*args, **kwargs)
         values = to_numpy(y)
         signal = measure(values, axis_of(layer, values.ndim))
         state.know(

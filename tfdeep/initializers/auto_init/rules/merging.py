@@ -3,9 +3,9 @@
 import numpy as np
 from keras import layers
 
-from tfdeep.initializers.auto_init.propagation import is_tensor, to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.registry import first, rule
+from tfdeep.initializers.auto_init.tensors import is_tensor, to_numpy
 
 
 def summing(signs):
@@ -26,13 +26,14 @@ def summing(signs):
         second = sum(
             s * s * b.second for s, b in zip(sign, before, strict=True)
         )
-        mixed = False
-        for i in range(len(parts)):
-            for j in range(i):
-                if not before[i].uncorrelated(before[j]):
-                    cross = float(np.mean(values[i] * values[j]))
-                    second = second + 2 * sign[i] * sign[j] * cross
-                    mixed = True
+        mixed = [
+            2 * sign[i] * sign[j] * float(np.mean(values[i] * values[j]))
+            for i in range(len(parts))
+            for j in range(i)
+            if not before[i].uncorrelated(before[j])
+        ]
+        for product in mixed:
+            second = second + product
         second = np.maximum(second, 0.0)
         total = sum(b.q for b in before) or 1.0
         return state.give(

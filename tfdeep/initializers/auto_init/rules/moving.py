@@ -3,7 +3,6 @@
 import numpy as np
 from keras import layers, ops
 
-from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import followed
 from tfdeep.initializers.auto_init.rules.registry import (
     axis_of,
@@ -11,6 +10,7 @@ from tfdeep.initializers.auto_init.rules.registry import (
     rule,
     single,
 )
+from tfdeep.initializers.auto_init.tensors import to_numpy
 
 
 @rule(
@@ -35,16 +35,14 @@ def moving(state, layer, call, args, kwargs):
     x = first(args, kwargs)
     parts = x if isinstance(x, (list, tuple)) else [x]
     before = [state.signal(part) for part in parts]
-    y = state.opaque(call, args, kwargs)
+    y = state.whole(*args, **kwargs)
 
     def move(arrays):
         full = [
             ops.convert_to_tensor(single(np.broadcast_to(a, (1, *p.shape[1:]))))
             for a, p in zip(arrays, parts, strict=True)
         ]
-        moved = state.opaque(
-            layer.call, (full if len(full) > 1 else full[0],), {}
-        )
+        moved = layer.call(full if len(full) > 1 else full[0])
         moved = to_numpy(moved).astype("float64")
         if moved.ndim < 3:
             return moved.mean().reshape((1,) * moved.ndim)

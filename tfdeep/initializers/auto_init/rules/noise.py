@@ -17,7 +17,7 @@ from tfdeep.layers import DropPath
 def dropout(state, layer, call, args, kwargs):
     """E[x^2] / (1 - rate); the mean stays."""
     x = first(args, kwargs)
-    before, y = state.signal(x), state.opaque(call, args, kwargs)
+    before, y = state.signal(x), state.whole(*args, **kwargs)
     if layer.rate == 0:
         return state.give(y, before)
     second = before.second / (1 - layer.rate) if layer.rate < 1 else 0.0
@@ -29,7 +29,7 @@ def dropout(state, layer, call, args, kwargs):
 def gaussian_dropout(state, layer, call, args, kwargs):
     """Multiplied by a normal variable of mean 1."""
     before = state.signal(first(args, kwargs))
-    y = state.opaque(call, args, kwargs)
+    y = state.whole(*args, **kwargs)
     second = before.second * (1 + layer.rate / (1 - layer.rate))
     return state.give(y, before.replace(second=second, gaussian=False))
 
@@ -38,6 +38,6 @@ def gaussian_dropout(state, layer, call, args, kwargs):
 def gaussian_noise(state, layer, call, args, kwargs):
     """Independent noise adds its variance."""
     before = state.signal(first(args, kwargs))
-    y = state.opaque(call, args, kwargs)
+    y = state.whole(*args, **kwargs)
     second = before.second + layer.stddev**2
     return state.give(y, before.replace(second=second))

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from tfdeep.initializers.auto_init.propagation import like, to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.merging import plus
 from tfdeep.initializers.auto_init.rules.moving import moving
 from tfdeep.initializers.auto_init.rules.registry import first, rule
+from tfdeep.initializers.auto_init.tensors import like, to_numpy
 from tfdeep.layers import (
     BatchEntropy,
     DenseBlock,
@@ -27,7 +27,7 @@ rule(WeightStandardizedConv2D)(computed)
 def stochastic_depth(state, layer, call, args, kwargs):
     """In training it is there with probability p: E[x^2] is p q, or q / p."""
     shortcut = args[1] if len(args) > 1 else kwargs.get("shortcut")
-    y = layer.layer(first(args, kwargs), training=True)
+    y = state.part(layer.layer, first(args, kwargs), training=True)
     branch, p = state.signal(y), kwargs.get("survival_probability")
     p = layer.survival_probability if p is None else p  # That of this call.
     scale = _scale_of_kept(layer, p)
@@ -66,7 +66,8 @@ def stochastic_block(state, layer, call, args, kwargs):
     A kept sample is c g(x) + (1 - c) x, with c = 1, or 1 / p if inverted.
     """
     x, p = first(args, kwargs), layer.survival_probability
-    before, block = state.signal(x), layer.layer(x, training=True)
+    before = state.signal(x)
+    block = state.part(layer.layer, x, training=True)
     after = state.signal(block)
     kept = state.rng.permutation(np.arange(len(x)) < round(p * len(x)))
     kept = kept.reshape((-1,) + (1,) * (len(x.shape) - 1))
@@ -95,7 +96,7 @@ def repeat(state, layer, call, args, kwargs):
     x = first(args, kwargs)
     parts = copies(layer)
     for part in parts:
-        x = part(x, training=True)
+        x = state.part(part, x, training=True)
     chosen = getattr(state.choose, "chosen", None)
     if chosen is not None:
         _stack_chosen(state, layer, parts, chosen)

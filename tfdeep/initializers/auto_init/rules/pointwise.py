@@ -5,11 +5,6 @@ import numpy as np
 from keras import layers, ops
 
 from tfdeep.initializers.auto_init import gaussian
-from tfdeep.initializers.auto_init.propagation import (
-    channel_axis,
-    is_tensor,
-    to_numpy,
-)
 from tfdeep.initializers.auto_init.rules.measuring import computed
 from tfdeep.initializers.auto_init.rules.registry import (
     first,
@@ -17,6 +12,11 @@ from tfdeep.initializers.auto_init.rules.registry import (
     single,
 )
 from tfdeep.initializers.auto_init.signal import measure
+from tfdeep.initializers.auto_init.tensors import (
+    channel_axis,
+    is_tensor,
+    to_numpy,
+)
 from tfdeep.layers.sparse_prelu import SparsePReLU
 
 
@@ -169,7 +169,7 @@ def sparse_prelu(state, layer, call, args, kwargs):
 def sloped(state, slopes, call, args, kwargs):
     """A call that multiplies what is negative with slopes."""
     x = first(args, kwargs)
-    before, y = state.signal(x), state.opaque(call, args, kwargs)
+    before, y = state.signal(x), state.whole(*args, **kwargs)
     if not before.gaussian:
         signal = measure(to_numpy(y), channel_axis(len(y.shape)))
         after = before.replace(mean=signal.mean, second=signal.second)

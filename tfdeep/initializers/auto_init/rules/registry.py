@@ -1,16 +1,22 @@
 """Which class has which rule, and what the rules share."""
 
+import functools
+
 import numpy as np
 
 from tfdeep.graph.registry import Registry
-from tfdeep.initializers.auto_init.propagation import channel_axis
+from tfdeep.initializers.auto_init.interception import intercept
+from tfdeep.initializers.auto_init.tensors import channel_axis
 
 # In place of a rule a layer may have the method.
 METHOD = "get_signal_moments"
 RULES = Registry("signal_rule", METHOD)
 
 
-def rule(*kinds):
+rule = RULES.rule  # For rules that call layers by `state.part` alone.
+
+
+def signal_rule(*kinds):
     """Register a rule for kinds of layers or operations.
 
     A rule for a class holds for what inherits from it, too.
@@ -25,9 +31,10 @@ def rule(*kinds):
 
     A rule is `rule(state, layer, call, args, kwargs)` and returns the
     layer's outputs. `call(*args, **kwargs)` computes them on a sample;
-    `state.signal(x)` is what is known about a tensor, with `mean` and
-    `second` (E[x^2]); `state.give(y, signal)` says what is known about
-    another, rescales it and returns it.
+    `state.part(inner, x)` what a layer within it makes of a tensor, by the
+    rule of that one; `state.signal(x)` is what is known about a tensor, with
+    `mean` and `second` (E[x^2]); `state.give(y, signal)` says what is known
+    about another, rescales it and returns it.
 
     Args:
         *kinds: classes of layers; names of classes, `"Package>Name"` of
@@ -56,7 +63,19 @@ def rule(*kinds):
         >>> tfdeep.initializers.propagate(model).records[0].second
         4.0
     """
-    return RULES.rule(*kinds)
+    register = RULES.rule(*kinds)
+
+    def decorate(function):
+        @functools.wraps(function)
+        def rule(state, layer, call, args, kwargs):
+            # It may call the layers within by hand, in place of `state.part`.
+            with intercept(state.seen, but=layer):
+                return function(state, layer, call, args, kwargs)
+
+        register(rule)
+        return function
+
+    return decorate
 
 
 def first(args, kwargs):

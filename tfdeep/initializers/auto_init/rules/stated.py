@@ -5,9 +5,9 @@ import math
 import keras
 import numpy as np
 
-from tfdeep.initializers.auto_init.propagation import is_tensor
 from tfdeep.initializers.auto_init.rules.registry import METHOD
 from tfdeep.initializers.auto_init.signal import Signal
+from tfdeep.initializers.auto_init.tensors import is_tensor
 
 
 def stated(state, layer, call, args, kwargs):
@@ -29,7 +29,7 @@ def stated(state, layer, call, args, kwargs):
         signal = Signal(mean, second, draws=draws, sensitivity=grown)
         return state.give(y, signal)
 
-    outputs = state.opaque(call, args, kwargs)
+    outputs = state.whole(*args, **kwargs)
     return keras.tree.map_structure(
         lambda y: give(y) if is_tensor(y) else y, outputs
     )

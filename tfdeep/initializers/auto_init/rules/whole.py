@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from tfdeep.initializers.auto_init.propagation import to_numpy
 from tfdeep.initializers.auto_init.rules.measuring import measured
 from tfdeep.initializers.auto_init.rules.registry import axis_of, first, rule
 from tfdeep.initializers.auto_init.signal import measure
+from tfdeep.initializers.auto_init.tensors import to_numpy
 
 DRAWS = 7  # Of a recurrent layer's kernels, besides its own.
 
@@ -23,7 +23,7 @@ DRAWS = 7  # Of a recurrent layer's kernels, besides its own.
     layers.Bidirectional,
     layers.SpectralNormalization,
 )
-def opaque(state, layer, call, args, kwargs):
+def whole(state, layer, call, args, kwargs):
     """Computed as a whole. Of recurrent layers the input kernels are set."""
     x, cells = first(args, kwargs), []
     parts = [
@@ -40,8 +40,8 @@ def opaque(state, layer, call, args, kwargs):
             fan = int(np.prod(kernel.shape[:-1]))
             unit = fan * state.signal(x).q
             state.weights(part, kernel, unit, state.draw(part)[1])
-    outputs = state.opaque(call, args, kwargs)
-    others = _of_other_draws(state, cells, lambda: call(*args, **kwargs))
+    outputs = state.whole(*args, **kwargs)
+    others = _of_other_draws(state, cells, lambda: state.whole(*args, **kwargs))
 
     def averaged(tensor, *others):
         measured(state, layer, tensor, [x])
@@ -82,8 +82,7 @@ def _of_other_draws(state, cells, call) -> list:
                     signs = state.rng.choice([-1.0, 1.0], values.shape[-2])
                     values = values * signs[:, None]
                 kernel.assign(values)
-            outputs = state.opaque(call, (), {})
-            found.append(keras.tree.map_structure(to_numpy, outputs))
+            found.append(keras.tree.map_structure(to_numpy, call()))
     finally:
         for (kernel, _), values in zip(kernels, before, strict=True):
             kernel.assign(values)
@@ -98,7 +97,7 @@ def time_distributed(state, layer, call, args, kwargs):
     flat = ops.reshape(x, (batch * steps, *x.shape[2:]))
     signal = state.signal(x)
     state.know(flat, signal.replace(second=np.mean(signal.second, 1)))
-    y = layer.layer(flat)
+    y = state.part(layer.layer, flat)
     inner = state.signal(y)
     outputs = ops.reshape(y, (batch, steps, *y.shape[1:]))
     state.know(outputs, inner.replace(second=np.expand_dims(inner.second, 1)))
