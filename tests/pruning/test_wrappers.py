@@ -74,8 +74,9 @@ def test_scales_are_pulled_within_a_wrapper(kind):
     assert reported == pytest.approx(also_reported)
 
 
-@pytest.mark.parametrize("kind", WRAPPERS)
-@pytest.mark.parametrize("mode", [False, True])
+@pytest.mark.parametrize(
+    "kind, mode", [(kind, False) for kind in WRAPPERS] + [("both", True)]
+)
 def test_taylor_pruning_within_a_wrapper(kind, mode):
     model = net()
     wrapper = WRAPPERS[kind](model)
