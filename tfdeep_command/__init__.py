@@ -16,7 +16,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -164,7 +164,8 @@ def run_recipe(
         arguments.out or Path("runs") / f"{name}-{scale}-seed{seed}"
     )
     with alone_in(out):
-        from tfdeep.recipes.runner import run
+        with nothing_on_stderr():
+            from tfdeep.recipes.runner import run
 
         status = run(name, out, scale, arguments.data, seed, command, workers)
     return EXIT_CODES[status]
@@ -181,6 +182,25 @@ def quiet_tensorflow() -> None:
     os.environ[LOG_LEVEL] = "3"
     if "tensorflow" in sys.modules:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+@contextlib.contextmanager
+def nothing_on_stderr() -> Iterator[None]:
+    """Drop what libraries write there while they are imported.
+
+    TensorFlow 2.21 reports on its devices before its log level holds, past
+    Python's streams. An error of the import is raised all the same.
+    """
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
