@@ -9,6 +9,7 @@ from tests.helpers import (
     arrays,
     close,
     copy_weights,
+    drops_everything,
     flat,
     gradients,
     images,
@@ -127,6 +128,7 @@ def test_dropout_follows_every_convolution(bottleneck):
     assert len(set(seeds)) == len(seeds)
 
 
+@drops_everything
 def test_rate_1_appends_zeros():
     block, x = built(2, 3, rate=1.0), images(*SHAPE)
     y = gradients(block, x, training=True)[0]

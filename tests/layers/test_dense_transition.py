@@ -6,6 +6,7 @@ import pytest
 from tests.helpers import (
     arrays,
     close,
+    drops_everything,
     flat,
     gradients,
     images,
@@ -59,6 +60,7 @@ def test_channels_first_shape():
     assert layer.compute_output_shape((2, 6, 5, 4)) == (2, 3, 2, 2)
 
 
+@drops_everything
 def test_rate_1_is_zero_in_training_alone():
     shape = (2, 4, 4, 6)
     layer, x = built(shape, rate=1.0), images(*shape)

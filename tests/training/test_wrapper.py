@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.helpers import arrays, close
+from tests.helpers import activity_penalty, arrays, close
 from tests.training.harness import (
     EAGER,
     MODES,
@@ -166,7 +166,7 @@ def test_losses_that_layers_add_count_once(wrap, net, data, crossentropy):
         wrapper.compile(keras.optimizers.SGD(0.0), crossentropy, **EAGER)
         logs.append(logs_of(fit(wrapper, data)))
         low = wrapper.plain().layers[1](data[0])
-        added = 0.5 * float(np.sum(arrays([low])[0] ** 2)) / 32
+        added = activity_penalty(0.5 * np.sum(arrays([low])[0] ** 2), 32)
     without, with_it = logs
     difference = with_it["loss"] - without["loss"]
     assert difference == pytest.approx(added, rel=1e-4)
