@@ -5,6 +5,7 @@ is called once with symbols in the place of its tensors.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -46,6 +47,41 @@ def program_within(
     if is_composite(operation):
         return _of_layer(operation, args, kwargs)
     return None
+
+
+def run_showing(
+    handler: Callable, operation: Any, args: tuple, kwargs: dict
+) -> Any:
+    """What a call does in training, with each call within it shown.
+
+    What cannot be traced runs as it is, and shows nothing within.
+
+    Args:
+        handler: `handler(operation, call, args, kwargs)`, which returns what
+            the call returns; `call(*args, **kwargs)` makes it, and shows what
+            is within it in turn.
+        operation: a layer, model or operation.
+        args: the positional arguments of its call.
+        kwargs: the keyword arguments.
+
+    Returns:
+        What the call returns.
+    """
+    try:
+        found = program_within(operation, args, kwargs)
+    except CannotOpen:
+        found = None
+    if found is None:
+        return operation(*args, **kwargs)
+    program, inputs = found
+
+    def shown(step, args, kwargs):
+        def call(*args, **kwargs):
+            return run_showing(handler, step.operation, args, kwargs)
+
+        return handler(step.operation, call, args, kwargs)
+
+    return program.run(inputs, True, shown)
 
 
 def _of_graph(model: keras.Model, args: tuple, kwargs: dict):

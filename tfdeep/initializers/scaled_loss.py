@@ -101,13 +101,17 @@ class ScaledLoss:
             y_pred = self.model(x, training=True)
             return self.loss(x, y, y_pred, sample_weight)
 
-    def predict(self, weights, state, x) -> list:
-        """The model's outputs in training mode; the state is not updated."""
+    def values(self, weights, state) -> keras.StatelessScope:
+        """A scope in which the model has these weights and this state."""
         mapping = [
             *zip(self.variables, weights, strict=True),
             *zip(self.model.non_trainable_variables, state, strict=True),
         ]
-        with keras.StatelessScope(mapping, collect_losses=True):
+        return keras.StatelessScope(mapping, collect_losses=True)
+
+    def predict(self, weights, state, x) -> list:
+        """The model's outputs in training mode; the state is not updated."""
+        with self.values(weights, state):
             outputs = tree.flatten(self.model(x, training=True))
         return [y for y in outputs if y is not None]
 

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfdeep import backend
-from tfdeep.initializers.auto_init.interception import intercept
+from tfdeep.graph.within import run_showing
 from tfdeep.initializers.auto_init.tensors import concrete, is_tensor
 
 TOLERANCE = 1e-2  # What is missing changes a term of 1 by the whole of it.
@@ -120,6 +120,6 @@ def _without(scaled, x) -> list[str]:
             paused = False
         return y
 
-    with intercept(handle):
-        scaled.predict(scaled.weights, scaled.state, x)
+    with scaled.values(scaled.weights, scaled.state):
+        run_showing(handle, scaled.model, (x,), {"training": True})
     return names

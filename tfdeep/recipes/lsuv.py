@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfdeep.initializers.auto_init.interception import intercept
+from tfdeep.graph.within import run_showing
 
 
 def lsuv(model, x, seed=0, tolerance=0.01, iterations=10):
@@ -42,5 +42,4 @@ def lsuv(model, x, seed=0, tolerance=0.01, iterations=10):
             kernel.assign(kernel / variance**0.5)
         return call(*args, **kwargs)
 
-    with intercept(handler):
-        model(x, training=True)
+    run_showing(handler, model, (x,), {"training": True})
