@@ -57,7 +57,7 @@ class ScaledLoss:
         self.scaled = [
             index
             for index, weight in enumerate(self.weights)
-            if np.any(ops.convert_to_numpy(weight.value))
+            if bool(ops.any(ops.not_equal(weight, 0)))
         ]
         if not self.scaled:
             raise ValueError(
