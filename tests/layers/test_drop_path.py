@@ -109,5 +109,5 @@ def test_config_has_what_the_constructor_takes():
 
 def test_whole_numbers_cannot_be_scaled():
     layer = DropPath(0.5, seed=0, dtype="int32")
-    with pytest.raises(ValueError, match="inputs of dtype.*int32"):
+    with pytest.raises(ValueError, match="inputs of DropPath must.*int32"):
         layer(np.ones((4, 3), "int32"), training=True)

@@ -153,12 +153,12 @@ def test_alphas_of_the_inner_wrapper_never_decay(net, data, crossentropy):
 @pytest.mark.parametrize("inner", [DeepSupervision, RelayBackpropagation])
 def test_heads_belong_into_one_relay(inner, net):
     """It knows which layers a loss reaches only of its own."""
-    with pytest.raises(ValueError, match="Give all heads to one"):
+    with pytest.raises(ValueError, match="all be given to one"):
         RelayBackpropagation(
             inner(net(), {"hidden_0": Head()}), {"hidden_1": Head()}
         )
     relay = RelayBackpropagation(net(), {"hidden_0": Head()})
-    with pytest.raises(ValueError, match="Give all heads to one"):
+    with pytest.raises(ValueError, match="all be given to one"):
         DeepSupervision(relay, {"hidden_1": Head()})
 
 
