@@ -75,13 +75,16 @@ class Reads(keras.StatelessScope):
 
     Args:
         state_mapping: as of `keras.StatelessScope`.
+        initialize_variables: likewise.
 
     Attributes:
         variables: the variables that were read.
     """
 
-    def __init__(self, state_mapping=None):
-        super().__init__(state_mapping)
+    def __init__(self, state_mapping=None, initialize_variables=True):
+        super().__init__(
+            state_mapping, initialize_variables=initialize_variables
+        )
         self.variables: list = []
 
     def get_current_value(self, variable):

@@ -147,8 +147,10 @@ class _Opener(keras.layers.Layer):
         if takes_training(layer):
             kwargs["training"] = training
         # Past `__call__`, which would show one call: that of the layer. What
-        # is returned will show one too: that of this layer.
-        with Reads() as reads:
+        # is returned will show one too: that of this layer. Where all is built,
+        # no variable has to be given its value at the end.
+        built = all(part.built for part in layers_of(layer))
+        with Reads(initialize_variables=not built) as reads:
             outputs = layer.call(*args, **kwargs)
         if (
             reads.variables and not self.reads

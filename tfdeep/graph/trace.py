@@ -106,18 +106,16 @@ def graph_of(
             f"`model` must be a keras.Model. Received: model={model!r} of type "
             f"{type(model).__name__}"
         )
-    with Reads() as reads:
-        if is_graph(model):
-            inputs, outputs = ends(model)
-        else:
+    read: list[keras.Variable] = []
+    if is_graph(model):
+        inputs, outputs = ends(model)
+    else:
+        with Reads() as reads:
             inputs, outputs = _called(model, input_shape, training)
+        read = reads.variables
     calls = calls_between(inputs, outputs)
     return Graph(
-        model,
-        inputs,
-        outputs,
-        calls,
-        [*reads.variables, *variables_among(calls)],
+        model, inputs, outputs, calls, [*read, *variables_among(calls)]
     )
 
 
