@@ -10,26 +10,27 @@ from keras import layers, tree
 from tfdeep.checks import check_boolean
 from tfdeep.graph import Call, graph_of, rewrite
 from tfdeep.graph.insides import Insides
-from tfdeep.graph.registry import Registry
 from tfdeep.graph.trace import ends
 from tfdeep.graph.write_out import Twins, WriteOut
 from tfdeep.inside import is_graph
-from tfdeep.layers.sparse_prelu import SparsePReLU
 from tfdeep.linearization.affine import Affine, NotExact, composed
 from tfdeep.linearization.fold_report import Fold, Foldable, multiply_adds_of
 from tfdeep.linearization.folded_layer import (
-    AFFINE,
     affine_of,
     called,
     is_affine,
     normalization_of,
     space_of,
 )
+from tfdeep.linearization.linear_calls import (
+    is_activated,
+    is_linear,
+    is_sum,
+    is_unit,
+    normalizes,
+    of_a_kind,
+)
 
-LINEAR = Registry("linear")
-LINEAR.rule(layers.Identity, SparsePReLU)(True)
-NORMALIZATION = Registry("normalization")
-NORMALIZATION.rule(layers.BatchNormalization)(True)
 # A kernel so much larger than its parts is not tried to be made still larger.
 MOST_TIMES = 32
 
@@ -221,7 +222,7 @@ class _Folding:
                 users.setdefault(id(tensor), []).append(call)
             if self._plan_within(call):
                 self.around.add(id(call.outputs[0]))
-            if _is_unit(call.operation) and _is_linear(call.operation):
+            if is_unit(call.operation) and is_linear(call.operation):
                 self.units.append(call.path)
                 self.gone[id(call.outputs[0])] = call.inputs[0]
         kept = {id(tensor) for tensor in tree.flatten(outputs)}
@@ -269,16 +270,16 @@ class _Folding:
         affine, tensor = row.affine, call.outputs[0]
         passed: list[Call] = []
         doubts: list[Fold] = []
-        while not _is_activated(row.last):
+        while not is_activated(row.last):
             after = users.get(id(tensor), [])
             if len(after) != 1 or id(tensor) in kept:
                 break
             (following,) = after
             operation = following.operation
             passed = [*passed, following]
-            if _normalizes(following, row.last):
+            if normalizes(following, row.last):
                 affine = affine.scaled(*normalization_of(operation))
-            elif not _is_linear(operation):
+            elif not is_linear(operation):
                 try:
                     row = self._longer(row, affine, passed, tensor)
                 except NotExact as reason:
@@ -308,7 +309,7 @@ class _Folding:
         """
         following = calls[-1]
         operation = following.operation
-        if _is_sum(following):
+        if is_sum(following):
             (other,) = [t for t in following.inputs if t is not tensor] or [0]
             if other is not row.calls[0].inputs[0]:
                 raise NotExact
@@ -321,7 +322,7 @@ class _Folding:
             if isinstance(operation, layers.Dropout):
                 raise NotExact("dropout lies between, which acts in training")
             raise NotExact
-        if not _of_a_kind(row.last, following):
+        if not of_a_kind(row.last, following):
             raise NotExact("they are of two kinds")
         both = composed(affine, affine_of(following))
         growth = _growth(row.last, following)
@@ -377,46 +378,8 @@ def _growth(last: Call, following: Call) -> int:
     return math.prod(getattr(following.operation, "strides", (1,)))
 
 
-def _is_unit(operation: Any) -> bool:
-    return isinstance(operation, SparsePReLU)
-
-
-def _is_linear(operation: Any) -> bool:
-    """Whether a layer hands on what it gets, at inference and in training."""
-    if not LINEAR.find(operation):
-        return False
-    return not _is_unit(operation) or operation.active_units == 0
-
-
-def _is_activated(call: Call) -> bool:
-    return call.operation.activation is not keras.activations.linear
-
-
-def _is_sum(call: Call) -> bool:
-    kind = type(call.operation)
-    return kind.__name__ == "Add" and len(call.inputs) == 2
-
-
-def _of_a_kind(one: Call, other: Call) -> bool:
-    """Whether both are products, or convolutions over the same axes."""
-    kinds = [AFFINE.find(c.operation) == "dense" for c in (one, other)]
-    if kinds[0] or kinds[1]:
-        return all(kinds)
-    formats = {c.operation.data_format for c in (one, other)}
-    return one.operation.rank == other.operation.rank and len(formats) == 1
-
-
-def _normalizes(call: Call, last: Call) -> bool:
-    """Whether it normalizes the channels that a layer makes."""
-    if not NORMALIZATION.find(call.operation):
-        return False
-    rank = len(call.inputs[0].shape)
-    first = getattr(last.operation, "data_format", "") == "channels_first"
-    return call.operation.axis % rank == (1 if first else rank - 1)
-
-
 def _paths(calls: list[Call]) -> tuple[str, ...]:
-    return tuple(c.path for c in calls if not _is_unit(c.operation))
+    return tuple(c.path for c in calls if not is_unit(c.operation))
 
 
 def _kind(affine: Affine) -> str:

@@ -163,7 +163,8 @@ class AutoInit:
             ValueError: for a model that is not built or of which Keras knows
                 no shape of its inputs, for quantized layers or layers with
                 LoRA, for weights shared with another network, and for weights
-                that are not finite and not drawn anew. The model is as it was.
+                that it does not draw and that are not finite. The model is as
+                it was.
             NotImplementedError: if `strict` and a layer has no rule.
         """
         check_choice("mode", mode, ("resample", "rescale"))
@@ -255,7 +256,7 @@ def _run(init, model, choose, data=None, strict=False, **options):
         raise without_rule(state.probed)
     backup.restore(keep=[*getattr(choose, "chosen", ()), *state.kept])
     try:
-        check_finite(model.weights)  # Of those that were not drawn anew.
+        check_finite(model.weights)  # Those that were not drawn.
     except ValueError:
         backup.restore()
         raise
