@@ -1,4 +1,4 @@
-"""The residual branches of a model, as a report."""
+"""The residual branches of a model: as a report, and those that are meant."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -6,8 +6,10 @@ from typing import Any
 
 import keras
 
-from tfdeep.graph import Call, graph_of
+from tfdeep.graph import Call, Graph, graph_of
 from tfdeep.graph.branches import Branch, branches_of, size_of_weights
+from tfdeep.graph.select import meant
+from tfdeep.graph.trace import within
 from tfdeep.report import Report, aligned
 
 NONE_FOUND = (
@@ -174,3 +176,35 @@ def _listed(paths: list[str]) -> str:
     if len(paths) < 3:
         return ", ".join(paths)
     return f"{paths[0]} .. {paths[-1]} ({len(paths)})"
+
+
+def as_patterns(exclude: Any) -> list:
+    """What is excluded, as a list; raise `TypeError` for a single one."""
+    if isinstance(exclude, (str, keras.Layer)):
+        raise TypeError(
+            "`exclude` must be a list of layers, names or patterns. Received: "
+            f"exclude={exclude!r}. Put it in a list."
+        )
+    return list(exclude)
+
+
+def meant_by(graph: Graph, branches: list[Branch], patterns: list) -> set[int]:
+    """The ids of the branches that patterns mean."""
+    found = set()
+    for pattern in patterns:
+        calls = {id(c.outputs[0]) for c in meant(graph.calls, pattern)}
+        hit = {
+            id(branch)
+            for branch in branches
+            for call in within([branch.merge, *branch.calls])
+            if id(call.outputs[0]) in calls
+        }
+        if not hit:
+            shown = getattr(pattern, "name", pattern)
+            raise ValueError(
+                "`exclude` must name layers in residual branches, or their "
+                f"sums. Received: {shown!r}, which is in none of them; "
+                "tfdeep.models.find_residual_branches(model) shows them."
+            )
+        found |= hit
+    return found

@@ -25,8 +25,6 @@ from tfdeep.graph import (
     rewrite,
 )
 from tfdeep.graph.branches import Branch, branches_of
-from tfdeep.graph.select import meant
-from tfdeep.graph.trace import within
 from tfdeep.graph.twins import twin_of
 from tfdeep.inside import is_graph
 from tfdeep.keras_internals import layers_of
@@ -38,7 +36,7 @@ from tfdeep.layers.retrofitted import (
 from tfdeep.layers.stochastic_depth import StochasticDepth, linear_survival
 from tfdeep.layers.units import seed_stream
 from tfdeep.masks import mask_of
-from tfdeep.models.residual_branches import NONE_FOUND
+from tfdeep.models.residual_branches import NONE_FOUND, as_patterns, meant_by
 
 ADDED = (AddedStochasticDepth, AddedDropPath, SetAside)
 
@@ -287,7 +285,7 @@ class _Chosen:
     """
 
     def __init__(self, model: keras.Model, exclude: Iterable):
-        patterns = _patterns(exclude)
+        patterns = as_patterns(exclude)
         if isinstance(model, keras.Model) and any(
             isinstance(part, ADDED) for part in layers_of(model)
         ):
@@ -304,7 +302,7 @@ class _Chosen:
         self.depth = branches[-1].depth
         self.branches = branches
         self.names = {part.name for part in layers_of(model)}
-        self.excluded = _excluded(self.graph, branches, patterns)
+        self.excluded = meant_by(self.graph, branches, patterns)
         _check_own(self.chosen())
 
     def chosen(self) -> list[Branch]:
@@ -363,37 +361,6 @@ class _SettingAside:
         outputs = layer(x)
         pairs = zip(layer.layer.variables, old.variables, strict=True)
         return Edited(outputs, list(pairs))
-
-
-def _patterns(exclude: Any) -> list:
-    if isinstance(exclude, (str, keras.Layer)):
-        raise TypeError(
-            "`exclude` must be a list of layers, names or patterns. Received: "
-            f"exclude={exclude!r}. Put it in a list."
-        )
-    return list(exclude)
-
-
-def _excluded(graph: Graph, branches: list[Branch], patterns: list) -> set[int]:
-    """The ids of the branches that patterns mean."""
-    found = set()
-    for pattern in patterns:
-        calls = {id(c.outputs[0]) for c in meant(graph.calls, pattern)}
-        hit = {
-            id(branch)
-            for branch in branches
-            for call in within([branch.merge, *branch.calls])
-            if id(call.outputs[0]) in calls
-        }
-        if not hit:
-            shown = getattr(pattern, "name", pattern)
-            raise ValueError(
-                "`exclude` must name layers in residual branches, or their "
-                f"sums. Received: {shown!r}, which is in none of them; "
-                "tfdeep.models.find_residual_branches(model) shows them."
-            )
-        found |= hit
-    return found
 
 
 def _check_own(branches: list[Branch]) -> None:
